@@ -1,1 +1,12 @@
-//! Core.
+//! What a Matrix homeserver decides.
+//!
+//! There is no HTTP here and no SQL: handlers above call the functions of this crate, and these call `myelin-storage`.
+//! A rule is a pure function where it can be; what it decides goes through the [`commit`]ter, which makes it durable
+//! before anybody is answered. Modules depend on each other in one direction: events < users < keys < rooms < sync.
+
+pub mod commit;
+pub mod error;
+pub mod log;
+pub mod ports;
+
+pub use error::{Error, Result};

@@ -1,1 +1,27 @@
-//! SQL.
+//! Every SQL statement of Myelin, for SQLite and PostgreSQL alike, and nothing else.
+//!
+//! This crate knows integers, text and bytes; it does not know what a Matrix event means (no ruma here).
+//! One function is one statement. A function that only reads takes a [`Connection`]; one that writes takes a
+//! [`Tx`], so that no caller can write outside the transaction in which its log entries are numbered.
+//!
+//! * [`database`] opens an engine and hands out connections and transactions.
+//! * [`statement`] is the only place that knows how arguments and rows differ between the engines.
+//! * [`migrations`] brings a database to the newest schema.
+//! * [`changes`] are rows that many writers planned, written together.
+//! * [`log`] is the ordered log of everything that a reader must react to.
+//! * the other modules bear the names of the specification's nouns.
+
+pub mod changes;
+pub mod database;
+pub mod error;
+pub mod log;
+pub mod migrations;
+pub mod rooms;
+pub mod statement;
+pub mod testing;
+pub mod transaction_ids;
+pub mod users;
+
+pub use database::{Connection, Database, Options, Tx};
+pub use error::{Error, Result};
+pub use log::Entry;

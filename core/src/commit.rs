@@ -1,0 +1,195 @@
+//! The committer: the one door through which everything is written.
+//!
+//! Writers submit units; the committer merges what waits (at most [`MERGE`]) into one durable commit. That commit is the
+//! moment at which an operation has happened: afterwards the entries are applied to the caches, become visible, wake
+//! who waits, and only then are the units answered. A unit that fails is taken back alone and does not hurt the others.
+//! A caller that goes away does not take its unit with it.
+
+use crate::error::{Error, Result};
+use crate::log::Log;
+use futures_util::future::BoxFuture;
+use myelin_storage::changes::{self, Changes, Outcome};
+use myelin_storage::{Database, Entry, Tx};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Units in one commit.
+const MERGE: usize = 256;
+/// Units that may wait; further callers wait until there is room.
+const WAITING: usize = 1_024;
+
+type Work = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, bool> + Send>;
+type Done = Box<dyn FnOnce(Result<()>) + Send>;
+type Publish = Box<dyn FnOnce(&Outcome) + Send>;
+
+enum Unit {
+    /// Rows that can be merged with those of other units.
+    Planned { changes: Box<Changes>, publish: Publish, done: oneshot::Sender<Result<Outcome>> },
+    /// Statements that depend on what they read. `work` says whether it succeeded; `done` answers.
+    InTransaction { work: Work, done: Done },
+}
+
+/// Takes units; cheap to clone.
+#[derive(Clone)]
+pub struct Committer {
+    queue: mpsc::Sender<Unit>,
+}
+
+impl Committer {
+    /// Starts the committer's task. It ends when the last [`Committer`] is dropped and the queue is empty.
+    pub fn start(database: Database, log: Arc<Log>) -> (Committer, tokio::task::JoinHandle<()>) {
+        let (queue, units) = mpsc::channel(WAITING);
+        let task = tokio::spawn(run(database, log, units));
+        (Committer { queue }, task)
+    }
+
+    /// Writes rows. `publish` runs after the commit and before its entries become visible: it puts into caches what
+    /// the rows say.
+    ///
+    /// # Errors
+    /// [`myelin_storage::Error::GuardLost`] when a room is no longer as the changes expect it.
+    pub async fn write(
+        &self,
+        changes: Changes,
+        publish: impl FnOnce(&Outcome) + Send + 'static,
+    ) -> Result<Outcome> {
+        let (done, answer) = oneshot::channel();
+        let unit = Unit::Planned { changes: Box::new(changes), publish: Box::new(publish), done };
+        self.queue.send(unit).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Runs a closure inside the next commit, under a savepoint, and gives what it returned once that is durable.
+    pub async fn run<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        let (send, answer) = oneshot::channel();
+        let slot = Arc::new(parking_lot::Mutex::new(None));
+        let filled = slot.clone();
+        let work: Work = Box::new(move |tx| {
+            Box::pin(async move {
+                let result = work(tx).await;
+                let succeeded = result.is_ok();
+                *filled.lock() = Some(result);
+                succeeded
+            })
+        });
+        let done: Done = Box::new(move |outcome| {
+            let result = match outcome {
+                Ok(()) => slot.lock().take().unwrap_or_else(|| Err(Error::internal("a unit did not run"))),
+                Err(error) => Err(error),
+            };
+            // The caller may have gone away; what it asked for has happened all the same.
+            let _ = send.send(result);
+        });
+        self.queue.send(Unit::InTransaction { work, done }).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+fn stopping() -> Error {
+    Error::Unavailable("the server is stopping".to_owned())
+}
+
+async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>) {
+    let mut batch = Vec::with_capacity(MERGE);
+    let mut since_checkpoint = 0;
+    while units.recv_many(&mut batch, MERGE).await > 0 {
+        since_checkpoint += batch.len();
+        commit(&database, &log, std::mem::take(&mut batch)).await;
+        // A bounded write-ahead log; on SQLite the committer's connection is the one that may move it.
+        if since_checkpoint >= 512 || (units.is_empty() && since_checkpoint >= 64) {
+            since_checkpoint = 0;
+            if let Err(error) = database.checkpoint(false).await {
+                tracing::warn!(%error, "a checkpoint failed and will be tried again");
+            }
+        }
+    }
+}
+
+/// One commit: plan's rows together, closures one by one, then the answers.
+async fn commit(database: &Database, log: &Log, units: Vec<Unit>) {
+    let mut planned = Vec::new();
+    let mut closures = Vec::new();
+    for unit in units {
+        match unit {
+            Unit::Planned { changes, publish, done } => planned.push((changes, publish, done)),
+            Unit::InTransaction { work, done } => closures.push((work, done)),
+        }
+    }
+    let all: Vec<&Changes> = planned.iter().map(|(changes, ..)| &**changes).collect();
+    let (works, dones): (Vec<_>, Vec<_>) = closures.into_iter().unzip();
+    let written = write(database, &all, works).await;
+    let written = match written {
+        Ok(written) => written,
+        Err(error) => {
+            tracing::error!(%error, "a commit failed");
+            let fail = || Error::Unavailable("the database could not store this".to_owned());
+            planned.into_iter().for_each(|(.., done)| drop(done.send(Err(fail()))));
+            dones.into_iter().for_each(|done| done(Err(fail())));
+            return;
+        }
+    };
+    let mut answers = Vec::with_capacity(planned.len());
+    for ((_, publish, done), outcome) in planned.into_iter().zip(written.outcomes) {
+        if let Ok(outcome) = &outcome {
+            publish(outcome);
+        }
+        answers.push((done, outcome));
+    }
+    if let Err(error) = log.apply(&written.entries).await {
+        // What is committed is committed; the log is read again by whoever needs it next.
+        tracing::error!(%error, "committed entries could not be applied yet");
+    }
+    for (done, outcome) in answers {
+        let _ = done.send(outcome.map_err(Error::from));
+    }
+    for done in dones {
+        done(Ok(()));
+    }
+}
+
+struct Written {
+    outcomes: Vec<myelin_storage::Result<Outcome>>,
+    entries: Vec<Entry>,
+}
+
+async fn write(database: &Database, planned: &[&Changes], works: Vec<Work>) -> Result<Written> {
+    let mut tx = database.write().await?;
+    let alone = planned.is_empty() && works.len() == 1;
+    let outcomes = changes::apply(&mut tx, planned).await?;
+    for work in works {
+        if alone {
+            // Alone in its transaction a unit needs no savepoint: all of it goes, or none.
+            if !work(&mut tx).await {
+                return Ok(Written { outcomes, entries: Vec::new() });
+            }
+        } else {
+            let mark = tx.mark().await?;
+            if work(&mut tx).await {
+                tx.release().await?;
+            } else {
+                tx.back_to(mark).await?;
+            }
+        }
+    }
+    let batch = tx.batch();
+    match tx.commit().await {
+        Ok(entries) => Ok(Written { outcomes, entries }),
+        Err(error) if error.is_passing() && database.has_batch(batch).await? => {
+            // The connection broke after the commit: it happened, and the entries are in the log.
+            tracing::warn!(%error, "a commit's answer was lost; the commit itself was not");
+            Ok(Written { outcomes, entries: log_of(database).await? })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The newest entries, for a commit whose own are not known: applying entries twice does no harm.
+async fn log_of(database: &Database) -> Result<Vec<Entry>> {
+    let mut connection = database.read().await?;
+    let head = myelin_storage::log::head(&mut connection).await?;
+    Ok(myelin_storage::log::after(&mut connection, head - 4_096, 4_096).await?)
+}

@@ -1,0 +1,186 @@
+//! The log as the core sees it: what this replica has applied, the newest entries in memory, and who waits.
+//!
+//! Whoever commits, and the listener for other replicas' commits, hand entries to [`Log::apply`]. It takes them in the
+//! order of their positions, without gaps, tells the [`Reader`]s (caches first), and only then makes them visible. So a
+//! request that has loaded [`Log::visible`] finds every cache at least as new as that position.
+
+use crate::error::{Error, Result};
+use myelin_storage::log::{self, Kind};
+use myelin_storage::{Database, Entry};
+use parking_lot::RwLock;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::{Mutex, watch};
+
+/// Entries that are kept in memory: about half a megabyte.
+const TAIL: usize = 16_384;
+/// Entries that are read at once when this replica is behind.
+const PAGE: i64 = 4_096;
+
+/// Something in memory that follows the log. It must not wait: what takes time belongs into a task of its own.
+pub trait Reader: Send + Sync + 'static {
+    /// Takes entries into account before they become visible. They come in order, each once.
+    fn handle(&self, entries: &[Entry]);
+}
+
+/// The log, shared by everybody.
+pub struct Log {
+    database: Database,
+    tail: RwLock<Tail>,
+    visible: watch::Sender<i64>,
+    applying: Mutex<()>,
+    readers: RwLock<Vec<Arc<dyn Reader>>>,
+}
+
+/// The newest entries. `from` is the position behind which everything is here.
+struct Tail {
+    from: i64,
+    entries: VecDeque<Entry>,
+}
+
+impl Log {
+    /// Starts at the head of the database's log, with the entries before it as far as they are kept.
+    pub async fn open(database: Database) -> Result<Log> {
+        let mut connection = database.read().await?;
+        let head = log::head(&mut connection).await?;
+        let from = (head - TAIL as i64).max(log::oldest(&mut connection).await? - 1);
+        let entries = log::after(&mut connection, from, TAIL as i64).await?;
+        drop(connection);
+        Ok(Log {
+            database,
+            tail: RwLock::new(Tail { from, entries: entries.into() }),
+            visible: watch::Sender::new(head),
+            applying: Mutex::new(()),
+            readers: RwLock::new(Vec::new()),
+        })
+    }
+
+    /// Adds a reader. It sees what is applied from now on.
+    pub fn add_reader(&self, reader: Arc<dyn Reader>) {
+        self.readers.write().push(reader);
+    }
+
+    /// The newest position that is applied here.
+    pub fn visible(&self) -> i64 {
+        *self.visible.borrow()
+    }
+
+    /// Waits until this replica has applied `pos`, which another one may have given out.
+    pub async fn wait_for(&self, pos: i64) -> Result<()> {
+        if self.visible() >= pos {
+            return Ok(());
+        }
+        // Notifications can be late or lost: look for ourselves before waiting for them.
+        self.catch_up().await?;
+        let mut seen = self.visible.subscribe();
+        let waiting = seen.wait_for(|visible| *visible >= pos);
+        match tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Error::Unavailable("this replica has not seen that position yet".to_owned())),
+        }
+    }
+
+    /// Entries behind `after` up to the visible position, by a closure for each; `None` when the tail no longer
+    /// reaches back so far.
+    pub fn since<T>(
+        &self,
+        after: i64,
+        look: impl FnOnce(&mut dyn Iterator<Item = &Entry>) -> T,
+    ) -> Option<T> {
+        let tail = self.tail.read();
+        if after < tail.from {
+            return None;
+        }
+        let visible = self.visible();
+        let start = tail.entries.partition_point(|entry| entry.pos <= after);
+        let mut found = tail.entries.range(start..).take_while(|entry| entry.pos <= visible);
+        Some(look(&mut found))
+    }
+
+    /// Applies entries that this replica committed. What others committed before them is read from the database.
+    pub async fn apply(&self, entries: &[Entry]) -> Result<()> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        let _order = self.applying.lock().await;
+        if first.pos > self.visible() + 1 {
+            self.read_up_to(first.pos - 1).await?;
+        }
+        let visible = self.visible();
+        let new = entries.partition_point(|entry| entry.pos <= visible);
+        self.publish(entries.get(new..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Reads and applies everything that is committed.
+    pub async fn catch_up(&self) -> Result<()> {
+        let _order = self.applying.lock().await;
+        let head = log::head(&mut self.database.read().await?).await?;
+        self.read_up_to(head).await
+    }
+
+    async fn read_up_to(&self, pos: i64) -> Result<()> {
+        while self.visible() < pos {
+            let mut connection = self.database.read().await?;
+            let page = log::after(&mut connection, self.visible(), PAGE).await?;
+            let wanted = page.partition_point(|entry| entry.pos <= pos);
+            let page = page.get(..wanted).unwrap_or_default();
+            if page.is_empty() {
+                // The head moved without entries: a new epoch, or kinds that this version does not know.
+                self.visible.send_replace(pos);
+                return Ok(());
+            }
+            self.publish(page);
+        }
+        Ok(())
+    }
+
+    /// Caches first, then the position, then those who wait for it.
+    fn publish(&self, entries: &[Entry]) {
+        let Some(last) = entries.last() else { return };
+        {
+            let mut tail = self.tail.write();
+            tail.entries.extend(entries);
+            while tail.entries.len() > TAIL {
+                if let Some(dropped) = tail.entries.pop_front() {
+                    tail.from = dropped.pos;
+                }
+            }
+        }
+        let readers = self.readers.read().clone();
+        let (caches, wakers) = readers.split_at(readers.len().saturating_sub(1));
+        for reader in caches {
+            reader.handle(entries);
+        }
+        self.visible.send_replace(last.pos);
+        for reader in wakers {
+            reader.handle(entries);
+        }
+    }
+
+    /// Follows the commits of other replicas until `stop` says to end. On SQLite there is nothing to follow.
+    pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let listening = async {
+                let Some(mut listener) = self.database.listen().await? else {
+                    return Ok::<bool, Error>(false);
+                };
+                loop {
+                    self.catch_up().await?;
+                    listener.next().await?;
+                }
+            };
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                ended = listening => match ended {
+                    Ok(_) => return,
+                    Err(error) => tracing::warn!(%error, "lost touch with the other replicas; trying again"),
+                },
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+    }
+}
+
+/// True for the kinds that concern everybody in a room.
+pub fn concerns_room(kind: Kind) -> bool {
+    matches!(kind, Kind::Event | Kind::State | Kind::Receipt)
+}

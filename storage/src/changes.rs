@@ -1,0 +1,476 @@
+//! Rows that can be written together: what a room worker or a queue planned in memory, to be merged with others' into
+//! one commit with a few statements, however many units there are.
+
+use crate::args;
+use crate::database::Tx;
+use crate::error::{Error, Result};
+use crate::log::Kind;
+use crate::statement::{Bulk, Col, Sql};
+use std::collections::{HashMap, HashSet};
+
+/// An event is an outlier: its state is not known.
+pub const OUTLIER: i64 = 1;
+/// An event was rejected by the authorization rules.
+pub const REJECTED: i64 = 2;
+/// An event was soft-failed: allowed where it stands, and not by the current state.
+pub const SOFT_FAILED: i64 = 4;
+/// An event came by backfill: it belongs to the history and not to anybody's /sync.
+pub const HISTORY: i64 = 8;
+/// An event was redacted.
+pub const REDACTED: i64 = 16;
+
+/// Rows of one unit. All or none of them are written.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Rooms that move, each guarded by the version on which the unit was planned.
+    pub rooms: Vec<RoomChange>,
+    /// Events, in the order in which they get their positions.
+    pub events: Vec<NewEvent>,
+    /// Nodes of state trees: (node, room, body).
+    pub nodes: Vec<(i64, i64, Vec<u8>)>,
+    /// State keys: (room, index, type, state key).
+    pub state_keys: Vec<(i64, i64, String, String)>,
+    /// Relations: (room, target's id, rel_type, event, type, sender).
+    pub relations: Vec<(i64, String, String, i64, String, i64)>,
+    /// Redactions: (target's id, redacting event, room, whether it takes effect).
+    pub redactions: Vec<(String, i64, i64, bool)>,
+    /// Transaction ids: (device, scope, id, answer, time).
+    pub transactions: Vec<(i64, String, String, String, i64)>,
+    /// To-device messages.
+    pub to_device: Vec<NewToDevice>,
+    /// Receipts.
+    pub receipts: Vec<NewReceipt>,
+}
+
+/// A room's new state of affairs.
+#[derive(Debug)]
+pub struct RoomChange {
+    /// The room.
+    pub room_pk: i64,
+    /// Id and version of a room that does not exist yet.
+    pub new: Option<(String, String)>,
+    /// The guard on which the change was planned; it is raised by one.
+    pub guard: i64,
+    /// The tree of the current state.
+    pub root: i64,
+    /// The depth of the deepest event.
+    pub depth: i64,
+    /// The extremities from now on.
+    pub extremities: Vec<i64>,
+}
+
+/// An event to be stored.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// Our number for it.
+    pub event_pk: i64,
+    /// Its id.
+    pub event_id: String,
+    /// Its room.
+    pub room_pk: i64,
+    /// It gets a position, and readers hear of it.
+    pub live: bool,
+    /// Its depth.
+    pub depth: i64,
+    /// The tree of the state before it.
+    pub root: i64,
+    /// See [`OUTLIER`] and its neighbours.
+    pub flags: i64,
+    /// origin_server_ts.
+    pub ts: i64,
+    /// The event as federation knows it.
+    pub json: String,
+    /// The tree of the room's current state after it, where the event changed that.
+    pub state_after: Option<i64>,
+    /// The membership that it sets.
+    pub membership: Option<NewMembership>,
+}
+
+/// A membership that an event sets.
+#[derive(Debug)]
+pub struct NewMembership {
+    /// Whose.
+    pub user_pk: i64,
+    /// 1 invite, 2 join, 3 leave, 4 ban, 5 knock.
+    pub membership: i64,
+    /// The stripped state to show to somebody invited or knocking, as a JSON list.
+    pub stripped: Option<String>,
+}
+
+/// A message for one device.
+#[derive(Debug)]
+pub struct NewToDevice {
+    /// Whose device.
+    pub user_pk: i64,
+    /// The device.
+    pub device_pk: i64,
+    /// The event as /sync gives it.
+    pub json: String,
+}
+
+/// A receipt.
+#[derive(Debug)]
+pub struct NewReceipt {
+    /// The room.
+    pub room_pk: i64,
+    /// Who has read.
+    pub user_pk: i64,
+    /// 1 m.read, 2 m.read.private, 3 m.fully_read.
+    pub kind: i64,
+    /// Empty, `main`, or the id of a thread's root.
+    pub thread: String,
+    /// What was read.
+    pub event_id: String,
+    /// The position of that event.
+    pub event_pos: i64,
+    /// When.
+    pub ts: i64,
+}
+
+/// What became of a unit.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The positions of its events, 0 for those that have none.
+    pub positions: Vec<i64>,
+    /// The last position that belongs to the unit.
+    pub last: i64,
+}
+
+/// Writes units together. A unit whose rooms moved in the meantime gets [`Error::GuardLost`] and leaves nothing.
+pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome>>> {
+    let allowed = check_guards(tx, units).await?;
+    let winners: Vec<&Changes> = units.iter().zip(&allowed).filter(|(_, ok)| **ok).map(|(u, _)| *u).collect();
+    let mut outcomes = Vec::with_capacity(winners.len());
+    let mut rows = Rows::default();
+    for unit in &winners {
+        outcomes.push(rows.number(tx, unit));
+    }
+    write_rooms(tx, &winners).await?;
+    write_events(tx, &winners, &rows).await?;
+    write_memberships(tx, &rows).await?;
+    write_state(tx, &winners).await?;
+    write_relations(tx, &winners).await?;
+    write_queues(tx, &winners, &rows).await?;
+    let mut outcomes = outcomes.into_iter();
+    Ok(allowed
+        .into_iter()
+        .map(|ok| if ok { outcomes.next().ok_or(Error::GuardLost) } else { Err(Error::GuardLost) })
+        .collect())
+}
+
+/// A unit may go on when each of its rooms is at the version that it expects and no unit before it moved it.
+async fn check_guards(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<bool>> {
+    const GUARDS: Sql = Sql::per(
+        "SELECT room_pk, guard FROM rooms WHERE room_pk IN (SELECT value FROM json_each($1))",
+        "SELECT room_pk, guard FROM rooms WHERE room_pk = ANY($1)",
+    );
+    let rooms: Vec<i64> =
+        units.iter().flat_map(|u| &u.rooms).filter(|r| r.new.is_none()).map(|r| r.room_pk).collect();
+    let mut guards = HashMap::new();
+    if !rooms.is_empty() {
+        for row in tx.all(GUARDS, args![rooms.as_slice()]).await? {
+            guards.insert(row.int(0)?, row.int(1)?);
+        }
+    }
+    let mut moved = HashSet::new();
+    let mut allowed = Vec::with_capacity(units.len());
+    for unit in units {
+        let holds = |room: &RoomChange| room.new.is_some() || guards.get(&room.room_pk) == Some(&room.guard);
+        let ok = unit.rooms.iter().all(|room| holds(room) && !moved.contains(&room.room_pk));
+        if ok {
+            moved.extend(unit.rooms.iter().map(|room| room.room_pk));
+        }
+        allowed.push(ok);
+    }
+    Ok(allowed)
+}
+
+/// What gets its position inside the transaction.
+#[derive(Default)]
+struct Rows {
+    event_pos: Vec<Option<i64>>,
+    roots: Vec<(i64, i64, i64)>,
+    memberships: Vec<MembershipRow>,
+    to_device: Vec<i64>,
+    receipts: Vec<i64>,
+}
+
+struct MembershipRow {
+    user_pk: i64,
+    room_pk: i64,
+    membership: i64,
+    event_pk: i64,
+    pos: i64,
+    stripped: Option<String>,
+}
+
+impl Rows {
+    fn number(&mut self, tx: &mut Tx, unit: &Changes) -> Outcome {
+        let mut positions = Vec::with_capacity(unit.events.len());
+        for event in &unit.events {
+            let pos = event.live.then(|| tx.entry(Kind::Event, event.room_pk, event.event_pk));
+            self.event_pos.push(pos);
+            positions.push(pos.unwrap_or(0));
+            if let Some(root) = event.state_after {
+                let pos = pos.unwrap_or_else(|| tx.entry(Kind::State, event.room_pk, 0));
+                self.roots.push((event.room_pk, pos, root));
+            }
+            if let Some(new) = &event.membership {
+                self.memberships.push(MembershipRow {
+                    user_pk: new.user_pk,
+                    room_pk: event.room_pk,
+                    membership: new.membership,
+                    event_pk: event.event_pk,
+                    pos: tx.entry(Kind::Membership, new.user_pk, event.room_pk),
+                    stripped: new.stripped.clone(),
+                });
+            }
+        }
+        for message in &unit.to_device {
+            self.to_device.push(tx.entry(Kind::ToDevice, message.user_pk, message.device_pk));
+        }
+        for receipt in &unit.receipts {
+            self.receipts.push(if receipt.kind == 1 {
+                tx.entry(Kind::Receipt, receipt.room_pk, receipt.user_pk)
+            } else {
+                tx.entry(Kind::PrivateReceipt, receipt.user_pk, receipt.room_pk)
+            });
+        }
+        Outcome { positions, last: tx.position() }
+    }
+}
+
+async fn write_rooms(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
+    const INTO: Bulk = Bulk {
+        into: "rooms(room_pk, room_id, version, root, guard, depth)",
+        suffix: "ON CONFLICT (room_pk) DO UPDATE SET \
+                 root = excluded.root, guard = excluded.guard, depth = excluded.depth",
+    };
+    let rooms: Vec<&RoomChange> = units.iter().flat_map(|u| &u.rooms).collect();
+    if rooms.is_empty() {
+        return Ok(());
+    }
+    // A room that exists keeps its id and version: the update does not name them, but a unique id must be offered.
+    let placeholders: Vec<String> = rooms.iter().map(|r| format!("-{}", r.room_pk)).collect();
+    let id =
+        |(room, own): (&&RoomChange, &String)| room.new.as_ref().map_or(own.clone(), |new| new.0.clone());
+    let ids: Vec<String> = rooms.iter().zip(&placeholders).map(id).collect();
+    tx.bulk(
+        INTO,
+        &[
+            Col::Ints(rooms.iter().map(|r| r.room_pk).collect()),
+            Col::Texts(ids.iter().map(String::as_str).collect()),
+            Col::Texts(rooms.iter().map(|r| r.new.as_ref().map_or("", |new| new.1.as_str())).collect()),
+            Col::Ints(rooms.iter().map(|r| r.root).collect()),
+            Col::Ints(rooms.iter().map(|r| r.guard + 1).collect()),
+            Col::Ints(rooms.iter().map(|r| r.depth).collect()),
+        ],
+    )
+    .await?;
+    const CLEAR: Sql = Sql::per(
+        "DELETE FROM extremities WHERE room_pk IN (SELECT value FROM json_each($1))",
+        "DELETE FROM extremities WHERE room_pk = ANY($1)",
+    );
+    let room_pks: Vec<i64> = rooms.iter().map(|r| r.room_pk).collect();
+    tx.run(CLEAR, args![room_pks.as_slice()]).await?;
+    let ends = || rooms.iter().flat_map(|r| r.extremities.iter().map(|event| (r.room_pk, *event)));
+    tx.bulk(
+        Bulk { into: "extremities(room_pk, event_pk)", suffix: "" },
+        &[
+            Col::Ints(ends().map(|(room, _)| room).collect()),
+            Col::Ints(ends().map(|(_, event)| event).collect()),
+        ],
+    )
+    .await
+}
+
+async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()> {
+    let events: Vec<&NewEvent> = units.iter().flat_map(|u| &u.events).collect();
+    const EVENTS: Bulk =
+        Bulk { into: "events(event_pk, event_id, room_pk, pos, depth, root, flags, ts)", suffix: "" };
+    tx.bulk(
+        EVENTS,
+        &[
+            Col::Ints(events.iter().map(|e| e.event_pk).collect()),
+            Col::Texts(events.iter().map(|e| e.event_id.as_str()).collect()),
+            Col::Ints(events.iter().map(|e| e.room_pk).collect()),
+            Col::OptInts(rows.event_pos.clone()),
+            Col::Ints(events.iter().map(|e| e.depth).collect()),
+            Col::Ints(events.iter().map(|e| e.root).collect()),
+            Col::Ints(events.iter().map(|e| e.flags).collect()),
+            Col::Ints(events.iter().map(|e| e.ts).collect()),
+        ],
+    )
+    .await?;
+    tx.bulk(
+        Bulk { into: "event_json(event_pk, json)", suffix: "" },
+        &[
+            Col::Ints(events.iter().map(|e| e.event_pk).collect()),
+            Col::Texts(events.iter().map(|e| e.json.as_str()).collect()),
+        ],
+    )
+    .await?;
+    tx.bulk(
+        Bulk { into: "room_states(room_pk, pos, root)", suffix: "" },
+        &[
+            Col::Ints(rows.roots.iter().map(|r| r.0).collect()),
+            Col::Ints(rows.roots.iter().map(|r| r.1).collect()),
+            Col::Ints(rows.roots.iter().map(|r| r.2).collect()),
+        ],
+    )
+    .await
+}
+
+async fn write_memberships(tx: &mut Tx, rows: &Rows) -> Result<()> {
+    let history = &rows.memberships;
+    // One statement may not touch a row twice: only the last membership of a user in a room is the current one.
+    let mut current: HashMap<(i64, i64), &MembershipRow> = HashMap::new();
+    for row in history {
+        current.insert((row.user_pk, row.room_pk), row);
+    }
+    const CURRENT: Bulk = Bulk {
+        into: "memberships(user_pk, room_pk, membership, event_pk, pos, stripped)",
+        suffix: "ON CONFLICT (user_pk, room_pk) DO UPDATE SET membership = excluded.membership, \
+                 event_pk = excluded.event_pk, pos = excluded.pos, stripped = excluded.stripped, forgotten = 0",
+    };
+    let current: Vec<&MembershipRow> = current.into_values().collect();
+    tx.bulk(
+        CURRENT,
+        &[
+            Col::Ints(current.iter().map(|m| m.user_pk).collect()),
+            Col::Ints(current.iter().map(|m| m.room_pk).collect()),
+            Col::Ints(current.iter().map(|m| m.membership).collect()),
+            Col::Ints(current.iter().map(|m| m.event_pk).collect()),
+            Col::Ints(current.iter().map(|m| m.pos).collect()),
+            Col::OptTexts(current.iter().map(|m| m.stripped.as_deref()).collect()),
+        ],
+    )
+    .await?;
+    const HISTORY: Bulk =
+        Bulk { into: "membership_history(room_pk, pos, user_pk, membership, event_pk)", suffix: "" };
+    tx.bulk(
+        HISTORY,
+        &[
+            Col::Ints(history.iter().map(|m| m.room_pk).collect()),
+            Col::Ints(history.iter().map(|m| m.pos).collect()),
+            Col::Ints(history.iter().map(|m| m.user_pk).collect()),
+            Col::Ints(history.iter().map(|m| m.membership).collect()),
+            Col::Ints(history.iter().map(|m| m.event_pk).collect()),
+        ],
+    )
+    .await
+}
+
+async fn write_state(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
+    let nodes: Vec<_> = units.iter().flat_map(|u| &u.nodes).collect();
+    tx.bulk(
+        Bulk { into: "state_nodes(node_id, room_pk, body)", suffix: "" },
+        &[
+            Col::Ints(nodes.iter().map(|n| n.0).collect()),
+            Col::Ints(nodes.iter().map(|n| n.1).collect()),
+            Col::Blobs(nodes.iter().map(|n| n.2.as_slice()).collect()),
+        ],
+    )
+    .await?;
+    let keys: Vec<_> = units.iter().flat_map(|u| &u.state_keys).collect();
+    tx.bulk(
+        Bulk { into: "state_keys(room_pk, state_index, kind, state_key)", suffix: "" },
+        &[
+            Col::Ints(keys.iter().map(|k| k.0).collect()),
+            Col::Ints(keys.iter().map(|k| k.1).collect()),
+            Col::Texts(keys.iter().map(|k| k.2.as_str()).collect()),
+            Col::Texts(keys.iter().map(|k| k.3.as_str()).collect()),
+        ],
+    )
+    .await
+}
+
+async fn write_relations(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
+    let relations: Vec<_> = units.iter().flat_map(|u| &u.relations).collect();
+    const RELATIONS: Bulk = Bulk {
+        into: "relations(room_pk, target_id, rel_type, event_pk, kind, sender_pk)",
+        suffix: "ON CONFLICT DO NOTHING",
+    };
+    tx.bulk(
+        RELATIONS,
+        &[
+            Col::Ints(relations.iter().map(|r| r.0).collect()),
+            Col::Texts(relations.iter().map(|r| r.1.as_str()).collect()),
+            Col::Texts(relations.iter().map(|r| r.2.as_str()).collect()),
+            Col::Ints(relations.iter().map(|r| r.3).collect()),
+            Col::Texts(relations.iter().map(|r| r.4.as_str()).collect()),
+            Col::Ints(relations.iter().map(|r| r.5).collect()),
+        ],
+    )
+    .await?;
+    let redactions: Vec<_> = units.iter().flat_map(|u| &u.redactions).collect();
+    const REDACTIONS: Bulk =
+        Bulk { into: "redactions(target_id, event_pk, room_pk, applied)", suffix: "ON CONFLICT DO NOTHING" };
+    tx.bulk(
+        REDACTIONS,
+        &[
+            Col::Texts(redactions.iter().map(|r| r.0.as_str()).collect()),
+            Col::Ints(redactions.iter().map(|r| r.1).collect()),
+            Col::Ints(redactions.iter().map(|r| r.2).collect()),
+            Col::Ints(redactions.iter().map(|r| r.3.into()).collect()),
+        ],
+    )
+    .await
+}
+
+async fn write_queues(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()> {
+    let transactions: Vec<_> = units.iter().flat_map(|u| &u.transactions).collect();
+    const TRANSACTIONS: Bulk = Bulk {
+        into: "transaction_ids(device_pk, scope, txn_id, answer, ts)",
+        suffix: "ON CONFLICT DO NOTHING",
+    };
+    tx.bulk(
+        TRANSACTIONS,
+        &[
+            Col::Ints(transactions.iter().map(|t| t.0).collect()),
+            Col::Texts(transactions.iter().map(|t| t.1.as_str()).collect()),
+            Col::Texts(transactions.iter().map(|t| t.2.as_str()).collect()),
+            Col::Texts(transactions.iter().map(|t| t.3.as_str()).collect()),
+            Col::Ints(transactions.iter().map(|t| t.4).collect()),
+        ],
+    )
+    .await?;
+    let messages: Vec<_> = units.iter().flat_map(|u| &u.to_device).collect();
+    tx.bulk(
+        Bulk { into: "to_device(device_pk, pos, json)", suffix: "" },
+        &[
+            Col::Ints(messages.iter().map(|m| m.device_pk).collect()),
+            Col::Ints(rows.to_device.clone()),
+            Col::Texts(messages.iter().map(|m| m.json.as_str()).collect()),
+        ],
+    )
+    .await?;
+    write_receipts(tx, units, rows).await
+}
+
+async fn write_receipts(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()> {
+    let mut latest = HashMap::new();
+    for (receipt, pos) in units.iter().flat_map(|u| &u.receipts).zip(&rows.receipts) {
+        latest.insert((receipt.room_pk, receipt.user_pk, receipt.kind, &receipt.thread), (receipt, *pos));
+    }
+    let receipts: Vec<_> = latest.into_values().collect();
+    const RECEIPTS: Bulk = Bulk {
+        into: "receipts(room_pk, user_pk, kind, thread, event_id, event_pos, ts, pos)",
+        suffix: "ON CONFLICT (room_pk, user_pk, kind, thread) DO UPDATE SET event_id = excluded.event_id, \
+                 event_pos = excluded.event_pos, ts = excluded.ts, pos = excluded.pos",
+    };
+    tx.bulk(
+        RECEIPTS,
+        &[
+            Col::Ints(receipts.iter().map(|r| r.0.room_pk).collect()),
+            Col::Ints(receipts.iter().map(|r| r.0.user_pk).collect()),
+            Col::Ints(receipts.iter().map(|r| r.0.kind).collect()),
+            Col::Texts(receipts.iter().map(|r| r.0.thread.as_str()).collect()),
+            Col::Texts(receipts.iter().map(|r| r.0.event_id.as_str()).collect()),
+            Col::Ints(receipts.iter().map(|r| r.0.event_pos).collect()),
+            Col::Ints(receipts.iter().map(|r| r.0.ts).collect()),
+            Col::Ints(receipts.iter().map(|r| r.1).collect()),
+        ],
+    )
+    .await
+}

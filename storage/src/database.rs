@@ -1,0 +1,452 @@
+//! Opening an engine; connections that read and transactions that write.
+//!
+//! SQLite: one connection writes and checkpoints, the others are read-only; WAL, `synchronous = FULL`, so that a
+//! commit has reached the disk when it returns. PostgreSQL: a pool; writers are ordered by a lock on the head row
+//! of the log, so that positions become visible in their order and without gaps on any number of replicas.
+
+use crate::args;
+use crate::error::{Error, Result};
+use crate::log::{self, Entry};
+use crate::migrations;
+use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments, sqlite_arguments};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction,
+};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to open a database.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite:PATH` or `postgres://...`.
+    pub url: String,
+    /// Connections that read (SQLite), or all of them (PostgreSQL).
+    pub connections: u32,
+}
+
+#[derive(Clone)]
+enum Pools {
+    Sqlite { read: sqlx::SqlitePool, write: sqlx::SqlitePool },
+    Postgres { pool: sqlx::PgPool },
+}
+
+/// An open database; cheap to clone.
+#[derive(Clone)]
+pub struct Database {
+    pools: Pools,
+    replica: Arc<str>,
+}
+
+enum Handle {
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteTx(Transaction<'static, Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+    PostgresTx(Transaction<'static, Postgres>),
+}
+
+enum Raw<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
+}
+
+/// A connection that reads; every statement sees a snapshot of its own unless it belongs to a [`Tx`].
+pub struct Connection {
+    handle: Handle,
+}
+
+/// A transaction that writes. Its log entries get their positions as they are made; [`Tx::commit`] makes all of it
+/// durable at once. Dropped, it leaves nothing behind.
+pub struct Tx {
+    connection: Connection,
+    entries: Vec<Entry>,
+    head: i64,
+    replica: Arc<str>,
+    batch: i64,
+}
+
+/// A point inside a transaction to which it can be taken back.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    entries: usize,
+}
+
+const ROWS_AT_ONCE: [usize; 4] = [64, 16, 4, 1];
+
+impl Database {
+    /// Opens the database, brings its schema up to date and tells of a schema that is too new.
+    pub async fn open(options: &Options, replica: &str) -> Result<Database> {
+        let pools = if options.url.starts_with("sqlite:") {
+            open_sqlite(options).await?
+        } else if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") {
+            open_postgres(options).await?
+        } else {
+            return Err(Error::Url("the URL must begin with sqlite: or postgres:".to_owned()));
+        };
+        let database = Database { pools, replica: replica.into() };
+        migrations::run(&database).await?;
+        Ok(database)
+    }
+
+    /// True on SQLite, where no other process shares the database.
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.pools, Pools::Sqlite { .. })
+    }
+
+    /// A connection for reading.
+    pub async fn read(&self) -> Result<Connection> {
+        let handle = match &self.pools {
+            Pools::Sqlite { read, .. } => Handle::Sqlite(read.acquire().await?),
+            Pools::Postgres { pool } => Handle::Postgres(pool.acquire().await?),
+        };
+        Ok(Connection { handle })
+    }
+
+    /// A transaction for writing, with the head of the log locked: it is the only one that writes until its end.
+    pub async fn write(&self) -> Result<Tx> {
+        let mut connection = self.begin().await?;
+        let (head, batch) = log::lock_head(&mut connection, &self.replica).await?;
+        Ok(Tx { connection, entries: Vec::new(), head, replica: self.replica.clone(), batch: batch + 1 })
+    }
+
+    /// Whether the batch that a broken commit belonged to is in the database after all.
+    pub async fn has_batch(&self, batch: i64) -> Result<bool> {
+        Ok(log::last_batch(&mut self.read().await?, &self.replica).await? >= batch)
+    }
+
+    /// A bare transaction; for migrations and for what has no log entry.
+    pub(crate) async fn begin(&self) -> Result<Connection> {
+        let handle = match &self.pools {
+            Pools::Sqlite { write, .. } => Handle::SqliteTx(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres { pool } => Handle::PostgresTx(pool.begin().await?),
+        };
+        Ok(Connection { handle })
+    }
+
+    /// Reserves `count` numbers of a counter for this process: it returns the first. Reserved numbers that are not
+    /// used are lost, which does no harm.
+    pub async fn reserve(&self, counter: &str, count: i64) -> Result<i64> {
+        const RESERVE: Sql = Sql::both(
+            "INSERT INTO counters(name, next) VALUES ($1, 1 + $2) \
+             ON CONFLICT (name) DO UPDATE SET next = counters.next + $2 RETURNING next",
+        );
+        let mut connection = self.begin().await?;
+        let row = connection.one(RESERVE, args![counter, count]).await?;
+        let next = row.map_or(Ok(1 + count), |row| row.int(0))?;
+        connection.end().await?;
+        Ok(next - count)
+    }
+
+    /// Listens for the heads that replicas publish. `None` on SQLite, which has no replicas.
+    pub async fn listen(&self) -> Result<Option<Listener>> {
+        match &self.pools {
+            Pools::Sqlite { .. } => Ok(None),
+            Pools::Postgres { pool } => {
+                let mut inner = PgListener::connect_with(pool).await?;
+                inner.listen(log::CHANNEL).await?;
+                Ok(Some(Listener { inner }))
+            }
+        }
+    }
+
+    /// Moves the write-ahead log into the database file (SQLite; nothing to do on PostgreSQL). With `all`, readers
+    /// are waited for and the file is emptied.
+    pub async fn checkpoint(&self, all: bool) -> Result<()> {
+        if let Pools::Sqlite { write, .. } = &self.pools {
+            let mut connection = write.acquire().await?;
+            let text = if all { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
+            sqlx::query(text).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes all connections, after a last checkpoint.
+    pub async fn close(&self) {
+        if let Err(error) = self.checkpoint(true).await {
+            tracing::warn!(%error, "the last checkpoint failed; the next start will recover the write-ahead log");
+        }
+        match &self.pools {
+            Pools::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Postgres { pool } => pool.close().await,
+        }
+    }
+}
+
+/// Hears of commits of all replicas.
+pub struct Listener {
+    inner: PgListener,
+}
+
+impl Listener {
+    /// Waits for the next notification. After an error, or after `None` (the connection was lost and made anew), the
+    /// log must be read, since notifications may have been missed.
+    pub async fn next(&mut self) -> Result<Option<()>> {
+        Ok(self.inner.try_recv().await?.map(|_| ()))
+    }
+}
+
+async fn open_sqlite(options: &Options) -> Result<Pools> {
+    let base = SqliteConnectOptions::from_str(&options.url)
+        .map_err(|e| Error::Url(e.to_string()))?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(false)
+        .busy_timeout(Duration::from_secs(10))
+        .statement_cache_capacity(512)
+        .row_buffer_size(256)
+        .disable_statement_logging();
+    let writer = base
+        .clone()
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("secure_delete", "ON")
+        .pragma("cache_size", "-8192");
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(writer)
+        .await?;
+    let reader = base.read_only(true).create_if_missing(false).pragma("cache_size", "-2048");
+    let read = SqlitePoolOptions::new()
+        .max_connections(options.connections.max(1))
+        .min_connections(1)
+        .idle_timeout(Duration::from_secs(300))
+        .test_before_acquire(false)
+        .connect_with(reader)
+        .await?;
+    Ok(Pools::Sqlite { read, write })
+}
+
+async fn open_postgres(options: &Options) -> Result<Pools> {
+    let connect = PgConnectOptions::from_str(&options.url)
+        .map_err(|e| Error::Url(e.to_string()))?
+        .application_name("myelin")
+        .statement_cache_capacity(512)
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(options.connections.max(3))
+        .min_connections(1)
+        .acquire_timeout(Duration::from_secs(20))
+        .test_before_acquire(false)
+        .connect_with(connect)
+        .await?;
+    Ok(Pools::Postgres { pool })
+}
+
+impl Connection {
+    fn raw(&mut self) -> Raw<'_> {
+        match &mut self.handle {
+            Handle::Sqlite(c) => Raw::Sqlite(c),
+            Handle::SqliteTx(c) => Raw::Sqlite(c),
+            Handle::Postgres(c) => Raw::Postgres(c),
+            Handle::PostgresTx(c) => Raw::Postgres(c),
+        }
+    }
+
+    /// All rows of an answer.
+    pub async fn all(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        match self.raw() {
+            Raw::Sqlite(c) => {
+                arity(sql.sqlite, args)?;
+                let query = sqlx::query_with::<Sqlite, _>(sql.sqlite, sqlite_arguments(args)?);
+                let rows = query.fetch_all(c).await?;
+                Ok(rows.into_iter().map(|row| Row::sqlite(row, sql.sqlite)).collect())
+            }
+            Raw::Postgres(c) => {
+                arity(sql.postgres, args)?;
+                let query = sqlx::query_with::<Postgres, _>(sql.postgres, postgres_arguments(args)?);
+                let rows = query.fetch_all(c).await?;
+                Ok(rows.into_iter().map(|row| Row::postgres(row, sql.postgres)).collect())
+            }
+        }
+    }
+
+    /// The first row of an answer, if there is one.
+    pub async fn one(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<Option<Row>> {
+        Ok(self.all(sql, args).await?.into_iter().next())
+    }
+
+    /// Runs a statement that has no answer; gives the number of rows that it changed.
+    pub(crate) async fn run(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<u64> {
+        match self.raw() {
+            Raw::Sqlite(c) => {
+                arity(sql.sqlite, args)?;
+                let query = sqlx::query_with::<Sqlite, _>(sql.sqlite, sqlite_arguments(args)?);
+                Ok(query.execute(c).await?.rows_affected())
+            }
+            Raw::Postgres(c) => {
+                arity(sql.postgres, args)?;
+                let query = sqlx::query_with::<Postgres, _>(sql.postgres, postgres_arguments(args)?);
+                Ok(query.execute(c).await?.rows_affected())
+            }
+        }
+    }
+
+    /// Runs a script of several statements without arguments (migrations only).
+    pub(crate) async fn script(&mut self, text: String) -> Result<()> {
+        match self.raw() {
+            Raw::Sqlite(c) => sqlx::raw_sql(AssertSqlSafe(text)).execute(c).await.map(drop)?,
+            Raw::Postgres(c) => sqlx::raw_sql(AssertSqlSafe(text)).execute(c).await.map(drop)?,
+        }
+        Ok(())
+    }
+
+    /// True on SQLite.
+    pub(crate) fn is_sqlite(&self) -> bool {
+        matches!(self.handle, Handle::Sqlite(_) | Handle::SqliteTx(_))
+    }
+
+    /// Ends a bare transaction durably.
+    pub(crate) async fn end(self) -> Result<()> {
+        match self.handle {
+            Handle::SqliteTx(tx) => tx.commit().await?,
+            Handle::PostgresTx(tx) => tx.commit().await?,
+            Handle::Sqlite(_) | Handle::Postgres(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn bulk(&mut self, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
+        let rows = columns.first().map_or(0, Col::len);
+        if rows == 0 {
+            return Ok(());
+        }
+        if columns.iter().any(|c| c.len() != rows) {
+            return Err(Error::Arity { statement: head(bulk.into), wanted: rows, given: 0 });
+        }
+        match self.raw() {
+            Raw::Sqlite(c) => bulk_sqlite(c, bulk, columns, rows).await,
+            Raw::Postgres(c) => bulk_postgres(c, bulk, columns).await,
+        }
+    }
+}
+
+fn arity(text: &'static str, args: &[Arg<'_>]) -> Result<()> {
+    // SQLite binds a missing argument as NULL without a word, so this is checked in every build.
+    let wanted = placeholders(text);
+    if wanted == args.len() {
+        Ok(())
+    } else {
+        Err(Error::Arity { statement: head(text), wanted, given: args.len() })
+    }
+}
+
+/// Multi-row VALUES in a few sizes only, so that the number of prepared statements stays small.
+async fn bulk_sqlite(
+    connection: &mut SqliteConnection,
+    bulk: Bulk,
+    columns: &[Col<'_>],
+    rows: usize,
+) -> Result<()> {
+    let mut done = 0;
+    while done < rows {
+        let left = rows - done;
+        let count = ROWS_AT_ONCE.into_iter().find(|n| *n <= left).unwrap_or(1);
+        let row = format!("({})", vec!["?"; columns.len()].join(","));
+        let text = format!("INSERT INTO {} VALUES {} {}", bulk.into, vec![row; count].join(","), bulk.suffix);
+        let mut args = SqliteArguments::default();
+        for at in done..done + count {
+            for column in columns {
+                column.add_cell(at, &mut args)?;
+            }
+        }
+        sqlx::query_with::<Sqlite, _>(AssertSqlSafe(text), args).execute(&mut *connection).await?;
+        done += count;
+    }
+    Ok(())
+}
+
+async fn bulk_postgres(connection: &mut PgConnection, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
+    let mut args = PgArguments::default();
+    let mut lists = Vec::with_capacity(columns.len());
+    for (index, column) in columns.iter().enumerate() {
+        column.add_whole(&mut args)?;
+        lists.push(format!("${}::{}", index + 1, column.postgres_type()));
+    }
+    let text = format!("INSERT INTO {} SELECT * FROM UNNEST({}) {}", bulk.into, lists.join(","), bulk.suffix);
+    sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(connection).await?;
+    Ok(())
+}
+
+impl std::ops::Deref for Tx {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl std::ops::DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+impl Tx {
+    /// Runs a statement that writes; gives the number of rows that it changed.
+    pub async fn run(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<u64> {
+        self.connection.run(sql, args).await
+    }
+
+    /// Writes many rows with as few statements as the engine allows.
+    pub async fn bulk(&mut self, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
+        self.connection.bulk(bulk, columns).await
+    }
+
+    /// Adds an entry to the log and gives its position. Readers see it when the transaction has committed.
+    pub fn entry(&mut self, kind: log::Kind, scope: i64, object: i64) -> i64 {
+        let pos = self.head + self.entries.len() as i64 + 1;
+        self.entries.push(Entry { pos, kind, scope, object });
+        pos
+    }
+
+    /// The last position so far, that of the newest entry of this transaction included.
+    pub fn position(&self) -> i64 {
+        self.head + self.entries.len() as i64
+    }
+
+    /// The number by which [`Database::has_batch`] knows this transaction.
+    pub fn batch(&self) -> i64 {
+        self.batch
+    }
+
+    /// Marks a point to which [`Tx::back_to`] can return.
+    pub async fn mark(&mut self) -> Result<Mark> {
+        self.connection.run(Sql::both("SAVEPOINT unit"), &[]).await?;
+        Ok(Mark { entries: self.entries.len() })
+    }
+
+    /// Takes back everything since the mark.
+    pub async fn back_to(&mut self, mark: Mark) -> Result<()> {
+        self.entries.truncate(mark.entries);
+        self.connection.run(Sql::both("ROLLBACK TO SAVEPOINT unit"), &[]).await?;
+        self.release().await
+    }
+
+    /// Keeps everything since the mark, as part of the transaction.
+    pub async fn release(&mut self) -> Result<()> {
+        self.connection.run(Sql::both("RELEASE SAVEPOINT unit"), &[]).await.map(drop)
+    }
+
+    /// Writes the log entries and makes everything durable. After an error the outcome may be unknown: see
+    /// [`Database::has_batch`].
+    pub async fn commit(mut self) -> Result<Vec<Entry>> {
+        let entries = std::mem::take(&mut self.entries);
+        log::insert(&mut self, &entries).await?;
+        let head = entries.last().map_or(self.head, |e| e.pos);
+        let (replica, batch) = (self.replica.clone(), self.batch);
+        log::move_head(&mut self.connection, head, &replica, batch).await?;
+        self.connection.end().await?;
+        Ok(entries)
+    }
+}

@@ -1,0 +1,70 @@
+//! What can go wrong between us and the database.
+
+/// The result of a storage function.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the database, of our schema, or of a row that does not hold what it must.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine or the connection to it failed.
+    #[error("database: {0}")]
+    Engine(#[from] sqlx::Error),
+    /// A column does not hold what the schema promises.
+    #[error("database: column {column} of `{statement}` holds something else than expected: {reason}")]
+    Row {
+        /// The column's index in the row.
+        column: usize,
+        /// The beginning of the statement.
+        statement: &'static str,
+        /// What the engine says.
+        reason: String,
+    },
+    /// A statement was called with another number of arguments than it has.
+    #[error("database: `{statement}` wants {wanted} arguments and was given {given}")]
+    Arity {
+        /// The beginning of the statement.
+        statement: &'static str,
+        /// Placeholders in the statement.
+        wanted: usize,
+        /// Arguments that came.
+        given: usize,
+    },
+    /// The database was written by a newer version of Myelin.
+    #[error(
+        "database: its schema is version {found}, and this Myelin knows versions up to {known}. \
+         Start a Myelin at least as new as the one that wrote it, or restore a back-up"
+    )]
+    TooNew {
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// The database's URL is of no form that we know.
+    #[error("database: {0}")]
+    Url(String),
+    /// Another writer changed what this write was planned on: plan it again.
+    #[error("database: another writer was faster")]
+    GuardLost,
+    /// A rule of the caller's refused the write inside the transaction.
+    #[error("database: refused: {0}")]
+    Refused(&'static str),
+}
+
+impl Error {
+    /// True where trying again may help: the connection broke, or the engine asks for it.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Engine(sqlx::Error::Database(e)) => {
+                matches!(
+                    e.code().as_deref(),
+                    Some("40001" | "40P01" | "57P01" | "57P03" | "5" | "261" | "517")
+                )
+            }
+            Error::Engine(e) => {
+                matches!(e, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_))
+            }
+            _ => false,
+        }
+    }
+}

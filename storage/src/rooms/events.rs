@@ -1,0 +1,124 @@
+//! Events, and the ways through a room's timeline.
+
+use crate::args;
+use crate::database::{Connection, Tx};
+use crate::error::Result;
+use crate::statement::{Row, Sql};
+
+/// A stored event.
+#[derive(Clone, Debug)]
+pub struct EventRow {
+    /// Our number.
+    pub event_pk: i64,
+    /// The id.
+    pub event_id: String,
+    /// The room.
+    pub room_pk: i64,
+    /// The position in the log, for live events.
+    pub pos: Option<i64>,
+    /// The depth.
+    pub depth: i64,
+    /// The tree of the state before it.
+    pub root: i64,
+    /// See [`crate::changes::OUTLIER`] and its neighbours.
+    pub flags: i64,
+    /// The event as federation knows it.
+    pub json: String,
+}
+
+impl EventRow {
+    fn read(row: &Row) -> Result<EventRow> {
+        Ok(EventRow {
+            event_pk: row.int(0)?,
+            event_id: row.text(1)?,
+            room_pk: row.int(2)?,
+            pos: row.opt_int(3)?,
+            depth: row.int(4)?,
+            root: row.int(5)?,
+            flags: row.int(6)?,
+            json: row.text(7)?,
+        })
+    }
+}
+
+/// Events by their numbers, in no order; unknown ones are left out.
+pub async fn get(connection: &mut Connection, event_pks: &[i64]) -> Result<Vec<EventRow>> {
+    const GET: Sql = Sql::per(
+        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, j.json \
+         FROM json_each($1) AS w CROSS JOIN events AS e ON e.event_pk = w.value \
+         CROSS JOIN event_json AS j ON j.event_pk = e.event_pk",
+        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, j.json \
+         FROM events AS e JOIN event_json AS j ON j.event_pk = e.event_pk WHERE e.event_pk = ANY($1)",
+    );
+    connection.all(GET, args![event_pks]).await?.iter().map(EventRow::read).collect()
+}
+
+/// The numbers behind event ids; unknown ones are left out.
+pub async fn find(connection: &mut Connection, event_ids: &[&str]) -> Result<Vec<(String, i64)>> {
+    const FIND: Sql = Sql::per(
+        "SELECT event_id, event_pk FROM events WHERE event_id IN (SELECT value FROM json_each($1))",
+        "SELECT event_id, event_pk FROM events WHERE event_id = ANY($1)",
+    );
+    connection.all(FIND, args![event_ids]).await?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
+}
+
+/// Positions and numbers of live events of a room with `after < pos <= upto`, newest first.
+pub async fn newest(
+    connection: &mut Connection,
+    room_pk: i64,
+    after: i64,
+    upto: i64,
+    limit: i64,
+) -> Result<Vec<(i64, i64)>> {
+    const NEWEST: Sql = Sql::both(
+        "SELECT pos, event_pk FROM events WHERE room_pk = $1 AND pos > $2 AND pos <= $3 ORDER BY pos DESC LIMIT $4",
+    );
+    let rows = connection.all(NEWEST, args![room_pk, after, upto, limit]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
+}
+
+/// Positions and numbers of live events of a room with `after < pos <= upto`, oldest first.
+pub async fn oldest(
+    connection: &mut Connection,
+    room_pk: i64,
+    after: i64,
+    upto: i64,
+    limit: i64,
+) -> Result<Vec<(i64, i64)>> {
+    const OLDEST: Sql = Sql::both(
+        "SELECT pos, event_pk FROM events WHERE room_pk = $1 AND pos > $2 AND pos <= $3 ORDER BY pos LIMIT $4",
+    );
+    let rows = connection.all(OLDEST, args![room_pk, after, upto, limit]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
+}
+
+/// Of these rooms, those with live events behind `after`, with the newest position in each: one index probe a room.
+pub async fn rooms_after(connection: &mut Connection, rooms: &[i64], after: i64) -> Result<Vec<(i64, i64)>> {
+    const AFTER: Sql = Sql::per(
+        "SELECT w.value, (SELECT MAX(e.pos) FROM events AS e WHERE e.room_pk = w.value AND e.pos > $2) AS newest \
+         FROM json_each($1) AS w WHERE newest IS NOT NULL",
+        "SELECT w.room, e.newest FROM UNNEST($1) AS w(room) CROSS JOIN LATERAL \
+         (SELECT MAX(pos) AS newest FROM events WHERE room_pk = w.room AND pos > $2) AS e \
+         WHERE e.newest IS NOT NULL",
+    );
+    let rows = connection.all(AFTER, args![rooms, after]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
+}
+
+/// Replaces an event by its redacted form.
+pub async fn redact(tx: &mut Tx, event_pk: i64, json: &str) -> Result<()> {
+    const JSON: Sql = Sql::both("UPDATE event_json SET json = $2 WHERE event_pk = $1");
+    const FLAGS: Sql = Sql::both("UPDATE events SET flags = flags | 16 WHERE event_pk = $1");
+    tx.run(JSON, args![event_pk, json]).await?;
+    tx.run(FLAGS, args![event_pk]).await.map(drop)
+}
+
+/// The redactions that take effect on events: (target's id, redacting event).
+pub async fn redactions(connection: &mut Connection, event_ids: &[&str]) -> Result<Vec<(String, i64)>> {
+    const FIND: Sql = Sql::per(
+        "SELECT target_id, event_pk FROM redactions \
+         WHERE target_id IN (SELECT value FROM json_each($1)) AND applied = 1",
+        "SELECT target_id, event_pk FROM redactions WHERE target_id = ANY($1) AND applied = 1",
+    );
+    connection.all(FIND, args![event_ids]).await?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
+}

@@ -1,0 +1,36 @@
+//! Databases for tests: a SQLite file in a folder that vanishes, or a PostgreSQL database of its own.
+
+use crate::database::{Database, Options};
+use crate::error::Result;
+
+/// The environment variable with the URL of a PostgreSQL server on which tests may create databases.
+pub const POSTGRES: &str = "MYELIN_TEST_POSTGRES";
+
+/// Options for a SQLite database in a folder.
+pub fn sqlite(folder: &std::path::Path) -> Options {
+    Options { url: format!("sqlite:{}", folder.join("myelin.db").display()), connections: 4 }
+}
+
+/// Creates an empty database with this name on a PostgreSQL server and gives the options for it. `server` is the URL
+/// of any database of the server, such as `postgres://postgres@localhost/postgres`.
+pub async fn postgres(server: &str, name: &str) -> Result<Options> {
+    use sqlx::Connection as _;
+    let mut connection = sqlx::PgConnection::connect(server).await?;
+    let quoted = name.replace('"', "");
+    for text in [
+        format!("DROP DATABASE IF EXISTS \"{quoted}\" WITH (FORCE)"),
+        format!(
+            "CREATE DATABASE \"{quoted}\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await?;
+    }
+    connection.close().await?;
+    let base = server.rsplit_once('/').map_or(server, |(base, _)| base);
+    Ok(Options { url: format!("{base}/{quoted}"), connections: 6 })
+}
+
+/// Opens a database for a test, as one replica named by the test.
+pub async fn open(options: &Options, replica: &str) -> Result<Database> {
+    Database::open(options, replica).await
+}
