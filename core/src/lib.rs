@@ -1,1 +1,4 @@
 //! Core.
+
+pub mod events;
+pub mod rooms;

@@ -1,0 +1,3 @@
+//! Rooms: what their versions differ in, how their state is kept, who may do and see what.
+
+pub mod version;
