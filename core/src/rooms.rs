@@ -1,3 +1,4 @@
 //! Rooms: what their versions differ in, how their state is kept, who may do and see what.
 
+pub mod state;
 pub mod version;
