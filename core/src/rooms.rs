@@ -1,4 +1,5 @@
 //! Rooms: what their versions differ in, how their state is kept, who may do and see what.
 
+pub mod authorize;
 pub mod state;
 pub mod version;
