@@ -2,3 +2,4 @@
 
 pub mod events;
 pub mod rooms;
+pub mod state_resolution;
