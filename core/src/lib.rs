@@ -1,5 +1,6 @@
 //! Core.
 
 pub mod events;
+pub mod push;
 pub mod rooms;
 pub mod state_resolution;
