@@ -6,7 +6,15 @@
 
 pub mod commit;
 pub mod error;
+pub mod events;
+pub mod ids;
 pub mod log;
 pub mod ports;
+pub mod push;
+pub mod rooms;
+pub mod server;
+pub mod state_resolution;
+pub mod sync;
 
 pub use error::{Error, Result};
+pub use server::Server;

@@ -1,0 +1,3 @@
+//! Push: whom an event concerns, and how much.
+
+pub mod rules;

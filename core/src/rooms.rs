@@ -1,0 +1,7 @@
+//! Rooms: what their versions differ in, how their state is kept, who may do and see what.
+
+pub mod authorize;
+pub mod relations;
+pub mod state;
+pub mod version;
+pub mod visibility;

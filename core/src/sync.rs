@@ -1,0 +1,3 @@
+//! What a client is told since it last asked.
+
+pub mod filter;
