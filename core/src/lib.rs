@@ -5,6 +5,7 @@
 //! before anybody is answered. Modules depend on each other in one direction: events < users < keys < rooms < sync.
 
 pub mod commit;
+pub mod config;
 pub mod error;
 pub mod events;
 pub mod ids;

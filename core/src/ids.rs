@@ -1,0 +1,150 @@
+//! Our own numbers for users, events, nodes and the like: small, fast to compare, never given twice.
+
+use crate::error::Result;
+use myelin_storage::{Database, users};
+use quick_cache::sync::Cache;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Numbers that are reserved in the database at once.
+const BLOCK: i64 = 1_024;
+/// Users whose number and id are kept in memory.
+const USERS: usize = 20_000;
+
+/// A counter whose numbers are reserved in blocks, so that most calls touch no database. Numbers that a stopped
+/// process had reserved are lost.
+pub struct Counter {
+    name: &'static str,
+    database: Database,
+    left: Mutex<Range<i64>>,
+}
+
+impl Counter {
+    fn new(name: &'static str, database: &Database) -> Counter {
+        Counter { name, database: database.clone(), left: Mutex::new(0..0) }
+    }
+
+    /// One number.
+    pub async fn next(&self) -> Result<i64> {
+        Ok(self.take(1).await?.start)
+    }
+
+    /// `count` numbers in a row.
+    pub async fn take(&self, count: usize) -> Result<Range<i64>> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut left = self.left.lock().await;
+        if left.end - left.start < count {
+            let reserve = BLOCK.max(count);
+            let start = self.database.reserve(self.name, reserve).await?;
+            *left = start..start + reserve;
+        }
+        let taken = left.start..left.start + count;
+        left.start = taken.end;
+        Ok(taken)
+    }
+}
+
+/// All counters, and the users' numbers.
+pub struct Ids {
+    /// Events.
+    pub events: Counter,
+    /// Nodes of state trees; a child's number is smaller than its parent's because children are made first.
+    pub nodes: Counter,
+    /// Rooms.
+    pub rooms: Counter,
+    /// Devices.
+    pub devices: Counter,
+    /// One-time keys, by which their order of upload is known.
+    pub keys: Counter,
+    users: Counter,
+    database: Database,
+    by_id: Cache<Arc<str>, i64>,
+    by_pk: Cache<i64, Arc<str>>,
+}
+
+impl Ids {
+    /// Counters over a database.
+    pub fn new(database: &Database) -> Ids {
+        let counter = |name| Counter::new(name, database);
+        Ids {
+            events: counter("events"),
+            nodes: counter("nodes"),
+            rooms: counter("rooms"),
+            devices: counter("devices"),
+            keys: counter("keys"),
+            users: counter("users"),
+            database: database.clone(),
+            by_id: Cache::new(USERS),
+            by_pk: Cache::new(USERS),
+        }
+    }
+
+    /// The number of a user, if anything here ever concerned the user.
+    pub async fn find_user(&self, user_id: &str) -> Result<Option<i64>> {
+        if let Some(pk) = self.by_id.get(user_id) {
+            return Ok(Some(pk));
+        }
+        let found = users::find(&mut self.database.read().await?, user_id).await?;
+        if let Some(pk) = found {
+            self.remember(user_id, pk);
+        }
+        Ok(found)
+    }
+
+    /// The number of a user, given now if there was none.
+    pub async fn user(&self, user_id: &str) -> Result<i64> {
+        if let Some(pk) = self.find_user(user_id).await? {
+            return Ok(pk);
+        }
+        let pk = users::intern(&self.database, user_id, self.users.next().await?).await?;
+        self.remember(user_id, pk);
+        Ok(pk)
+    }
+
+    /// The id of a user.
+    pub async fn user_id(&self, user_pk: i64) -> Result<Arc<str>> {
+        let ids = self.user_ids(&[user_pk]).await?;
+        let id = ids.into_iter().next().map(|(_, id)| id);
+        id.ok_or_else(|| crate::Error::internal(format!("user {user_pk} has no id")))
+    }
+
+    /// The ids of users, in the order of the numbers; unknown numbers are left out.
+    pub async fn user_ids(&self, user_pks: &[i64]) -> Result<Vec<(i64, Arc<str>)>> {
+        let missing: Vec<i64> = user_pks.iter().copied().filter(|pk| self.by_pk.get(pk).is_none()).collect();
+        let mut read = std::collections::HashMap::new();
+        if !missing.is_empty() {
+            for (pk, id) in users::ids(&mut self.database.read().await?, &missing).await? {
+                read.insert(pk, self.remember(&id, pk));
+            }
+        }
+        let id_of = |pk: &i64| read.get(pk).cloned().or_else(|| self.by_pk.get(pk));
+        Ok(user_pks.iter().filter_map(|pk| Some((*pk, id_of(pk)?))).collect())
+    }
+
+    /// The numbers of those users that are known here.
+    pub async fn find_users(&self, user_ids: &[&str]) -> Result<Vec<(String, i64)>> {
+        let mut found = Vec::with_capacity(user_ids.len());
+        let mut missing = Vec::new();
+        for id in user_ids {
+            match self.by_id.get(*id) {
+                Some(pk) => found.push(((*id).to_owned(), pk)),
+                None => missing.push(*id),
+            }
+        }
+        if !missing.is_empty() {
+            for (id, pk) in users::find_all(&mut self.database.read().await?, &missing).await? {
+                self.remember(&id, pk);
+                found.push((id, pk));
+            }
+        }
+        Ok(found)
+    }
+
+    fn remember(&self, user_id: &str, pk: i64) -> Arc<str> {
+        let id: Arc<str> = user_id.into();
+        self.by_id.insert(id.clone(), pk);
+        self.by_pk.insert(pk, id.clone());
+        id
+    }
+}

@@ -1,0 +1,124 @@
+//! The homeserver's parts, assembled: what every operation is given.
+
+use crate::commit::Committer;
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::events::signatures::ServerKey;
+use crate::ids::Ids;
+use crate::log::Log;
+use crate::ports::{Clock, Random};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use myelin_storage::{Database, Options, log};
+use ruma::{OwnedServerName, ServerName};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What a server is opened with.
+pub struct Parts {
+    /// The settings.
+    pub settings: Settings,
+    /// How to open the database; the settings name it too, tests have their own.
+    pub database: Options,
+    /// This process's name among those that share the database.
+    pub replica: String,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+/// A homeserver without its HTTP.
+pub struct Server {
+    /// The settings.
+    pub settings: Settings,
+    /// Reading.
+    pub database: Database,
+    /// Writing.
+    pub commit: Committer,
+    /// What happened.
+    pub log: Arc<Log>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Our own numbers.
+    pub ids: Ids,
+    /// The key that signs our events.
+    pub key: ServerKey,
+    /// Changes when the database is known to have been taken back to an earlier state.
+    pub epoch: i64,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Opens the database and starts the committer and the tasks that follow the log.
+    pub async fn open(parts: Parts) -> Result<Arc<Server>> {
+        let Parts { settings, database, replica, clock, random } = parts;
+        let database = Database::open(&database, &replica).await?;
+        let log = Arc::new(Log::open(database.clone()).await?);
+        let (commit, _task) = Committer::start(database.clone(), log.clone());
+        let key = signing_key(&commit, &*random).await?;
+        let epoch = first(&commit, "epoch", "1".to_owned()).await?;
+        let epoch = epoch.parse().map_err(|_| Error::internal("the database's epoch is no number"))?;
+        let name = first(&commit, "server_name", settings.server_name.to_string()).await?;
+        if name != settings.server_name.as_str() {
+            return Err(Error::InvalidParam(format!(
+                "server_name: this database belongs to {name:?} and the setting says {:?}. \
+                 A server cannot change its name; set it back, or choose another database",
+                settings.server_name.as_str()
+            )));
+        }
+        let server = Arc::new(Server {
+            ids: Ids::new(&database),
+            settings,
+            database,
+            commit,
+            log,
+            clock,
+            random,
+            key,
+            epoch,
+            stop: watch::Sender::new(false),
+        });
+        let (log, stop) = (server.log.clone(), server.stop.subscribe());
+        tokio::spawn(async move { log.follow(stop).await });
+        Ok(server)
+    }
+
+    /// The server's name.
+    pub fn name(&self) -> &ServerName {
+        &self.settings.server_name
+    }
+
+    /// The server's name, to keep.
+    pub fn owned_name(&self) -> OwnedServerName {
+        self.settings.server_name.clone()
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Ends the tasks and closes the database.
+    pub async fn close(&self) {
+        self.stop.send_replace(true);
+        self.database.close().await;
+    }
+}
+
+/// A value of the database that is made once, by whoever comes first.
+async fn first(commit: &Committer, key: &'static str, value: String) -> Result<String> {
+    commit.run(move |tx| Box::pin(async move { Ok(log::meta_or(tx, key, &value).await?) })).await
+}
+
+/// The signing key, made at the first start.
+async fn signing_key(commit: &Committer, random: &dyn Random) -> Result<ServerKey> {
+    let (mut seed, mut version) = ([0; 32], [0; 3]);
+    random.fill(&mut seed);
+    random.fill(&mut version);
+    let version = STANDARD_NO_PAD.encode(version).replace(['+', '/'], "_");
+    let text = first(commit, "signing_key", ServerKey::to_text(&version, &seed)).await?;
+    ServerKey::parse(&text).map_err(|error| Error::Internal(format!("the signing key is damaged: {error}")))
+}
