@@ -1,7 +1,7 @@
 //! The log as the core sees it: what this replica has applied, the newest entries in memory, and who waits.
 //!
 //! Whoever commits, and the listener for other replicas' commits, hand entries to [`Log::apply`]. It takes them in the
-//! order of their positions, without gaps, tells the [`Reader`]s (caches first), and only then makes them visible. So a
+//! order of their positions, without gaps, tells the caches, makes them visible, and then tells the wakers. So a
 //! request that has loaded [`Log::visible`] finds every cache at least as new as that position.
 
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ const PAGE: i64 = 4_096;
 
 /// Something in memory that follows the log. It must not wait: what takes time belongs into a task of its own.
 pub trait Reader: Send + Sync + 'static {
-    /// Takes entries into account before they become visible. They come in order, each once.
+    /// Takes entries into account. They come in order, each once.
     fn handle(&self, entries: &[Entry]);
 }
 
@@ -29,7 +29,8 @@ pub struct Log {
     tail: RwLock<Tail>,
     visible: watch::Sender<i64>,
     applying: Mutex<()>,
-    readers: RwLock<Vec<Arc<dyn Reader>>>,
+    caches: RwLock<Vec<Arc<dyn Reader>>>,
+    wakers: RwLock<Vec<Arc<dyn Reader>>>,
 }
 
 /// The newest entries. `from` is the position behind which everything is here.
@@ -51,13 +52,19 @@ impl Log {
             tail: RwLock::new(Tail { from, entries: entries.into() }),
             visible: watch::Sender::new(head),
             applying: Mutex::new(()),
-            readers: RwLock::new(Vec::new()),
+            caches: RwLock::default(),
+            wakers: RwLock::default(),
         })
     }
 
-    /// Adds a reader. It sees what is applied from now on.
-    pub fn add_reader(&self, reader: Arc<dyn Reader>) {
-        self.readers.write().push(reader);
+    /// Adds a cache: it takes entries into account before they become visible.
+    pub fn add_cache(&self, cache: Arc<dyn Reader>) {
+        self.caches.write().push(cache);
+    }
+
+    /// Adds somebody who wakes those that wait: it hears of entries when they have become visible.
+    pub fn add_waker(&self, waker: Arc<dyn Reader>) {
+        self.wakers.write().push(waker);
     }
 
     /// The newest position that is applied here.
@@ -145,14 +152,12 @@ impl Log {
                 }
             }
         }
-        let readers = self.readers.read().clone();
-        let (caches, wakers) = readers.split_at(readers.len().saturating_sub(1));
-        for reader in caches {
-            reader.handle(entries);
+        for cache in self.caches.read().iter() {
+            cache.handle(entries);
         }
         self.visible.send_replace(last.pos);
-        for reader in wakers {
-            reader.handle(entries);
+        for waker in self.wakers.read().iter() {
+            waker.handle(entries);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::events::signatures::ServerKey;
 use crate::ids::Ids;
 use crate::log::Log;
 use crate::ports::{Clock, Random};
+use crate::rooms::cache::Rooms;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use myelin_storage::{Database, Options, log};
@@ -44,6 +45,8 @@ pub struct Server {
     pub random: Arc<dyn Random>,
     /// Our own numbers.
     pub ids: Ids,
+    /// Rooms, events and states in memory.
+    pub rooms: Arc<Rooms>,
     /// The key that signs our events.
     pub key: ServerKey,
     /// Changes when the database is known to have been taken back to an earlier state.
@@ -69,8 +72,11 @@ impl Server {
                 settings.server_name.as_str()
             )));
         }
+        let rooms = Arc::new(Rooms::new(database.clone(), settings.limits.cache_bytes));
+        log.add_cache(rooms.clone());
         let server = Arc::new(Server {
             ids: Ids::new(&database),
+            rooms,
             settings,
             database,
             commit,

@@ -5,6 +5,7 @@ use crate::args;
 use crate::database::Tx;
 use crate::error::{Error, Result};
 use crate::log::Kind;
+use crate::rooms::events;
 use crate::statement::{Bulk, Col, Sql};
 use std::collections::{HashMap, HashSet};
 
@@ -34,6 +35,8 @@ pub struct Changes {
     pub relations: Vec<(i64, String, String, i64, String, i64)>,
     /// Redactions: (target's id, redacting event, room, whether it takes effect).
     pub redactions: Vec<(String, i64, i64, bool)>,
+    /// Events that are replaced by their redacted form: (event, room, JSON).
+    pub redacted: Vec<(i64, i64, String)>,
     /// Transaction ids: (device, scope, id, answer, time).
     pub transactions: Vec<(i64, String, String, String, i64)>,
     /// To-device messages.
@@ -226,6 +229,9 @@ impl Rows {
                 });
             }
         }
+        for (event, room, _) in &unit.redacted {
+            tx.entry(Kind::Redaction, *room, *event);
+        }
         for message in &unit.to_device {
             self.to_device.push(tx.entry(Kind::ToDevice, message.user_pk, message.device_pk));
         }
@@ -403,6 +409,9 @@ async fn write_relations(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
         ],
     )
     .await?;
+    for (event, _, json) in units.iter().flat_map(|u| &u.redacted) {
+        events::redact(tx, *event, json).await?;
+    }
     let redactions: Vec<_> = units.iter().flat_map(|u| &u.redactions).collect();
     const REDACTIONS: Bulk =
         Bulk { into: "redactions(target_id, event_pk, room_pk, applied)", suffix: "ON CONFLICT DO NOTHING" };

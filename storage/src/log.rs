@@ -54,6 +54,8 @@ kinds! {
     Alias = 11,
     /// A user's private receipt or read marker. Scope: user. Object: room.
     PrivateReceipt = 12,
+    /// An event was redacted. Scope: room. Object: the event.
+    Redaction = 13,
 }
 
 /// One entry of the log.

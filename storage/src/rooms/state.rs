@@ -5,12 +5,17 @@ use crate::database::Connection;
 use crate::error::Result;
 use crate::statement::Sql;
 
-/// All state keys of a room: (index, type, state key), by index.
-pub async fn keys(connection: &mut Connection, room_pk: i64) -> Result<Vec<(i64, String, String)>> {
+/// The state keys of a room with an index of at least `from`: (index, type, state key), by index.
+pub async fn keys(
+    connection: &mut Connection,
+    room_pk: i64,
+    from: i64,
+) -> Result<Vec<(i64, String, String)>> {
     const KEYS: Sql = Sql::both(
-        "SELECT state_index, kind, state_key FROM state_keys WHERE room_pk = $1 ORDER BY state_index",
+        "SELECT state_index, kind, state_key FROM state_keys WHERE room_pk = $1 AND state_index >= $2 \
+         ORDER BY state_index",
     );
-    let rows = connection.all(KEYS, args![room_pk]).await?;
+    let rows = connection.all(KEYS, args![room_pk, from]).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?, row.text(2)?))).collect()
 }
 

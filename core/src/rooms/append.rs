@@ -1,0 +1,168 @@
+//! The only door through which this server's events come into a room.
+//!
+//! Each room has a queue. Whoever wants to append puts a [`Request`] into it; one worker a room takes what waits (at most
+//! [`TOGETHER`]), lets each event follow the one before in memory ([`plan`]), and submits all of them as one unit to the
+//! committer, guarded by the version of the room on which they were planned. When another replica was faster the guard is
+//! lost: the worker reads the room anew and plans again. A request is answered when its events are durable, and it is
+//! carried out even if nobody waits for the answer any more.
+
+mod plan;
+mod publish;
+
+use crate::error::{Error, Result};
+use crate::rooms::cache::Room;
+use crate::server::Server;
+use ruma::{OwnedEventId, OwnedUserId};
+use serde_json::value::RawValue;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Requests that are planned together.
+const TOGETHER: usize = 64;
+/// Requests that may wait for one room.
+const WAITING: usize = 4_096;
+/// Guards that may be lost before giving up.
+const TRIES: usize = 8;
+
+/// An event that somebody wants in a room; the rest of it follows from where it comes to stand.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Who sends it.
+    pub sender: OwnedUserId,
+    /// The type, raw.
+    pub kind: String,
+    /// Present on state events.
+    pub state_key: Option<String>,
+    /// The content.
+    pub content: Box<RawValue>,
+    /// The target of a redaction.
+    pub redacts: Option<OwnedEventId>,
+    /// origin_server_ts, where it is not now.
+    pub timestamp: Option<u64>,
+}
+
+impl Draft {
+    /// A message event.
+    pub fn message(sender: OwnedUserId, kind: impl Into<String>, content: Box<RawValue>) -> Draft {
+        Draft { sender, kind: kind.into(), state_key: None, content, redacts: None, timestamp: None }
+    }
+
+    /// A state event.
+    pub fn state(
+        sender: OwnedUserId,
+        kind: impl Into<String>,
+        state_key: impl Into<String>,
+        content: &impl serde::Serialize,
+    ) -> Result<Draft> {
+        let content =
+            serde_json::value::to_raw_value(content).map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Draft { state_key: Some(state_key.into()), ..Draft::message(sender, kind, content) })
+    }
+}
+
+/// A client's transaction id for a request.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The device.
+    pub device_pk: i64,
+    /// The endpoint and its path: the same id elsewhere is another transaction.
+    pub scope: String,
+    /// The id.
+    pub id: String,
+}
+
+/// Events that go into a room together, or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// In their order.
+    pub drafts: Vec<Draft>,
+    /// The client's transaction.
+    pub transaction: Option<Transaction>,
+    /// The room does not exist yet: the first draft is its create event.
+    pub creates: bool,
+}
+
+struct Waiting {
+    request: Request,
+    done: oneshot::Sender<Result<Vec<OwnedEventId>>>,
+}
+
+/// What waits to be appended to a room.
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: VecDeque<Waiting>,
+    working: bool,
+}
+
+impl Server {
+    /// Appends events to a room and gives their ids once they are durable.
+    ///
+    /// # Errors
+    /// M_FORBIDDEN where the room's rules refuse one of them, M_TOO_LARGE, M_BAD_JSON for content that is not canonical.
+    pub async fn append(self: &Arc<Self>, room: &Arc<Room>, request: Request) -> Result<Vec<OwnedEventId>> {
+        let (done, answer) = oneshot::channel();
+        let start = {
+            let mut queue = room.queue.lock();
+            if queue.waiting.len() >= WAITING {
+                return Err(Error::LimitExceeded { retry_after_ms: 1_000 });
+            }
+            queue.waiting.push_back(Waiting { request, done });
+            !std::mem::replace(&mut queue.working, true)
+        };
+        if start {
+            tokio::spawn(work(self.clone(), room.clone()));
+        }
+        answer.await.map_err(|_| Error::Unavailable("the server is stopping".to_owned()))?
+    }
+}
+
+/// A room's worker: it ends when nothing waits.
+async fn work(server: Arc<Server>, room: Arc<Room>) {
+    loop {
+        let batch: Vec<Waiting> = {
+            let mut queue = room.queue.lock();
+            let count = queue.waiting.len().min(TOGETHER);
+            if count == 0 {
+                queue.working = false;
+                return;
+            }
+            queue.waiting.drain(..count).collect()
+        };
+        let (requests, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|waiting| (waiting.request, waiting.done)).unzip();
+        let results = append(&server, &room, &requests).await;
+        for (done, result) in answers.into_iter().zip(results) {
+            // Whoever asked may have gone away.
+            let _ = done.send(result);
+        }
+    }
+}
+
+async fn append(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Vec<Result<Vec<OwnedEventId>>> {
+    for _ in 0..TRIES {
+        let plan = match plan::plan(server, room, requests).await {
+            Ok(plan) => plan,
+            Err(error) => return fail(requests, &error),
+        };
+        match publish::commit(server, room, plan).await {
+            Ok(results) => return results,
+            Err(Error::Storage(myelin_storage::Error::GuardLost)) => {
+                room.forget();
+                if let Err(error) = server.log.catch_up().await {
+                    return fail(requests, &error);
+                }
+            }
+            Err(error) => return fail(requests, &error),
+        }
+    }
+    let error = Error::Unavailable("the room is being written to by too many replicas".to_owned());
+    fail(requests, &error)
+}
+
+/// The same failure for everybody; its details are logged and not told.
+fn fail(requests: &[Request], error: &Error) -> Vec<Result<Vec<OwnedEventId>>> {
+    tracing::warn!(%error, "events could not be appended");
+    let unavailable = || Error::Unavailable("the event could not be stored".to_owned());
+    requests.iter().map(|_| Err(unavailable())).collect()
+}

@@ -1,0 +1,420 @@
+//! Planning: drafts become events, each following the one before, in memory.
+
+use super::{Draft, Request};
+use crate::error::{Error, Result};
+use crate::events::build::{BuildError, PduBuilder};
+use crate::events::pdu::Pdu;
+use crate::events::redaction;
+use crate::rooms::authorize::{self, Action, Powers, Reason};
+use crate::rooms::cache::{Room, Snapshot, View};
+use crate::rooms::relations;
+use crate::rooms::state::{self, Index, NodeId};
+use crate::rooms::version;
+use crate::server::Server;
+use myelin_storage::changes::{Changes, NewEvent, NewMembership, RoomChange};
+use myelin_storage::transaction_ids;
+use ruma::{OwnedEventId, UserId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Requests, planned: what to write and what to answer.
+pub(super) struct Plan {
+    pub(super) changes: Changes,
+    pub(super) pdus: Vec<Arc<Pdu>>,
+    pub(super) after: Snapshot,
+    pub(super) view: View,
+    pub(super) new_keys: Vec<(String, String)>,
+    pub(super) answers: Vec<Result<Vec<OwnedEventId>>>,
+}
+
+/// Where the room stands after the events planned so far.
+#[derive(Clone)]
+struct Place {
+    root: NodeId,
+    depth: i64,
+    extremities: Vec<(i64, OwnedEventId)>,
+    /// How much of each list belongs to it.
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    events: usize,
+    keys: usize,
+    relations: usize,
+    redactions: usize,
+    redacted: usize,
+}
+
+/// Plans requests on the room's newest snapshot.
+pub(super) async fn plan(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Result<Plan> {
+    let creates = requests.first().is_some_and(|request| request.creates);
+    let snapshot = if creates {
+        Snapshot { guard: 0, root: 0, depth: 0, extremities: Vec::new(), upto: 0 }
+    } else {
+        (*server.rooms.snapshot(room, server.log.visible()).await?).clone()
+    };
+    let mut planner = Planner {
+        server,
+        room,
+        place: Place {
+            root: snapshot.root,
+            depth: snapshot.depth,
+            extremities: snapshot.extremities.clone(),
+            counts: Counts::default(),
+        },
+        changes: Changes::default(),
+        view: View::new(),
+        nodes: Vec::new(),
+        planned: HashMap::new(),
+        pdus: Vec::new(),
+        new_keys: Vec::new(),
+    };
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        answers.push(planner.request(request).await);
+    }
+    Ok(planner.finish(snapshot, creates, answers))
+}
+
+struct Planner<'a> {
+    server: &'a Server,
+    room: &'a Arc<Room>,
+    place: Place,
+    changes: Changes,
+    /// Nodes at hand: those that were loaded, and those that were made here.
+    view: View,
+    nodes: Vec<NodeId>,
+    planned: HashMap<i64, Arc<Pdu>>,
+    pdus: Vec<Arc<Pdu>>,
+    new_keys: Vec<(String, String)>,
+}
+
+impl Planner<'_> {
+    /// Plans one request; when one of its events is refused, none of them stays.
+    async fn request(&mut self, request: &Request) -> Result<Vec<OwnedEventId>> {
+        if let Some(known) = self.repeated(request).await? {
+            return Ok(known);
+        }
+        let before = self.place.clone();
+        let mut ids = Vec::with_capacity(request.drafts.len());
+        for draft in &request.drafts {
+            match self.draft(draft).await {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    self.back_to(before);
+                    return Err(error);
+                }
+            }
+        }
+        if let Some(transaction) = &request.transaction {
+            let answer = ids.first().map(ToString::to_string).unwrap_or_default();
+            let (scope, id) = (transaction.scope.clone(), transaction.id.clone());
+            self.changes.transactions.push((transaction.device_pk, scope, id, answer, self.server.now_ms()));
+        }
+        Ok(ids)
+    }
+
+    /// The answer that a transaction has already: from this batch, or from any time before.
+    async fn repeated(&self, request: &Request) -> Result<Option<Vec<OwnedEventId>>> {
+        let Some(transaction) = &request.transaction else { return Ok(None) };
+        let same = |t: &&(i64, String, String, String, i64)| {
+            t.0 == transaction.device_pk && t.1 == transaction.scope && t.2 == transaction.id
+        };
+        let answer = match self.changes.transactions.iter().find(same) {
+            Some(planned) => Some(planned.3.clone()),
+            None => {
+                let mut connection = self.server.database.read().await?;
+                let (device, scope, id) = (transaction.device_pk, &transaction.scope, &transaction.id);
+                transaction_ids::find(&mut connection, device, scope, id).await?
+            }
+        };
+        let Some(answer) = answer else { return Ok(None) };
+        let id = OwnedEventId::try_from(answer).map_err(|e| Error::internal(e.to_string()))?;
+        Ok(Some(vec![id]))
+    }
+
+    fn back_to(&mut self, before: Place) {
+        let counts = before.counts;
+        self.changes.events.truncate(counts.events);
+        self.changes.relations.truncate(counts.relations);
+        self.changes.redactions.truncate(counts.redactions);
+        self.changes.redacted.truncate(counts.redacted);
+        self.pdus.truncate(counts.events);
+        self.new_keys.truncate(counts.keys);
+        self.place = before;
+    }
+
+    /// Makes one event of a draft, if the room's rules allow it.
+    async fn draft(&mut self, draft: &Draft) -> Result<OwnedEventId> {
+        if let Some(same) = self.unchanged(draft).await? {
+            return Ok(same);
+        }
+        let auth = self.auth_events(draft).await?;
+        let rules = &self.room.rules;
+        let is_create = draft.kind == "m.room.create";
+        let named = |event: &&Arc<Pdu>| !(version::room_id_is_hash(rules) && &*event.kind == "m.room.create");
+        let depth = self.place.depth.saturating_add(1).min(i64::from(ruma::Int::MAX));
+        let builder = PduBuilder {
+            room_id: (!is_create || !version::room_id_is_hash(rules)).then(|| self.room.id.clone()),
+            sender: draft.sender.clone(),
+            kind: draft.kind.clone(),
+            state_key: draft.state_key.clone(),
+            content: draft.content.clone(),
+            redacts: draft.redacts.clone(),
+            origin_server_ts: draft.timestamp.unwrap_or_else(|| self.server.now_ms().cast_unsigned()),
+            depth,
+            prev_events: self.place.extremities.iter().map(|(_, id)| id.clone()).collect(),
+            auth_events: auth.iter().filter(named).map(|event| event.event_id.clone()).collect(),
+        };
+        let (event_id, json) = builder.build(self.server.name(), &self.server.key, rules).map_err(refused)?;
+        let mut pdu = Pdu::parse(event_id, rules, &json).map_err(|e| Error::bad_json(e.to_string()))?;
+        let find = |kind: &str, key: &str| auth.iter().find(|event| event.is(kind, key)).cloned();
+        authorize::authorize(rules, &pdu, find).map_err(forbidden)?;
+        pdu.pk = self.server.ids.events.next().await?;
+        pdu.state_root = self.place.root;
+        self.redaction(&pdu).await?;
+        self.place_event(Arc::new(pdu), json).await
+    }
+
+    /// The event itself where a state event would change nothing: clients repeat themselves, rooms need not.
+    async fn unchanged(&mut self, draft: &Draft) -> Result<Option<OwnedEventId>> {
+        let Some(state_key) = &draft.state_key else { return Ok(None) };
+        let Some(current) = self.state(&[(draft.kind.as_str(), state_key.as_str())]).await?.pop() else {
+            return Ok(None);
+        };
+        let parse = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+        let same =
+            current.sender == draft.sender && parse(current.content.get()) == parse(draft.content.get());
+        Ok(same.then(|| current.event_id.clone()))
+    }
+
+    /// The state that decides about a draft, the create event always among it.
+    async fn auth_events(&mut self, draft: &Draft) -> Result<Vec<Arc<Pdu>>> {
+        let state_key = draft.state_key.as_deref();
+        let rules = &self.room.rules;
+        let mut types = authorize::auth_types(rules, &draft.kind, &draft.sender, state_key, &draft.content)
+            .map_err(|reason| Error::bad_json(reason.0))?;
+        if draft.kind != "m.room.create" && !types.iter().any(|(kind, _)| kind == "m.room.create") {
+            types.push(("m.room.create".to_owned(), String::new()));
+        }
+        let keys: Vec<(&str, &str)> = types.iter().map(|(kind, key)| (kind.as_str(), key.as_str())).collect();
+        self.state(&keys).await
+    }
+
+    /// The events at keys of the state that the room has at this place.
+    async fn state(&mut self, keys: &[(&str, &str)]) -> Result<Vec<Arc<Pdu>>> {
+        let indexes: Vec<Index> = keys.iter().filter_map(|(kind, key)| self.index(kind, key)).collect();
+        let root = self.place.root;
+        let found =
+            self.server.rooms.on_tree(&mut self.view, |nodes| state::get_many(nodes, root, &indexes)).await?;
+        let mut events = Vec::with_capacity(found.len());
+        for pk in found.into_iter().flatten() {
+            match self.planned.get(&pk) {
+                Some(pdu) => events.push(pdu.clone()),
+                None => events.extend(self.server.rooms.event(pk).await?.map(|stored| stored.pdu)),
+            }
+        }
+        Ok(events)
+    }
+
+    fn index(&self, kind: &str, state_key: &str) -> Option<Index> {
+        let known = self.room.keys.read();
+        if let Some(index) = known.find(kind, state_key) {
+            return Some(index);
+        }
+        let new = self.new_keys.iter().position(|(k, s)| k == kind && s == state_key)?;
+        Some(known.len() + Index::try_from(new).ok()?)
+    }
+
+    /// Whether a redaction may be sent, and what it does to its target.
+    async fn redaction(&mut self, pdu: &Pdu) -> Result<()> {
+        let Some(target_id) = pdu.redacts.clone() else { return Ok(()) };
+        let target = self.server.rooms.event_by_id(&target_id).await?;
+        let Some(target) = target.filter(|target| target.room_pk == self.room.pk) else {
+            return Err(Error::not_found("the event to be redacted is not in this room"));
+        };
+        let powerful = self.may(&pdu.sender, Action::Redact).await?;
+        if !redaction::may_send(&pdu.sender, &target.sender, powerful) {
+            return Err(Error::forbidden("you may redact your own events only"));
+        }
+        let stripped =
+            redaction::redacted(&target.pdu, &self.room.rules).map_err(|e| Error::internal(e.to_string()))?;
+        self.changes.redactions.push((target_id.to_string(), pdu.pk, self.room.pk, true));
+        self.changes.redacted.push((target.pk, self.room.pk, stripped.json()));
+        Ok(())
+    }
+
+    async fn may(&mut self, user: &UserId, action: Action) -> Result<bool> {
+        let events = self.state(&[("m.room.create", ""), ("m.room.power_levels", "")]).await?;
+        let find = |kind: &str| events.iter().find(|event| event.is(kind, "")).map(|event| &**event);
+        let Some(create) = find("m.room.create") else { return Ok(false) };
+        let powers = Powers::new(&self.room.rules, create, find("m.room.power_levels")).map_err(forbidden)?;
+        powers.may_do(user, action).map_err(forbidden)
+    }
+
+    /// Puts an event at the end of the room.
+    async fn place_event(&mut self, pdu: Arc<Pdu>, json: String) -> Result<OwnedEventId> {
+        let root_before = self.place.root;
+        let membership = self.membership(&pdu).await?;
+        if let Some(state_key) = &pdu.state_key {
+            self.place.root = self.insert(&pdu.kind, state_key, pdu.pk).await?;
+        }
+        if let Some(relation) = relations::relation(pdu.content.get())
+            && let (Some(rel_type), Some(target)) = (&relation.rel_type, &relation.event_id)
+        {
+            let sender = self.server.ids.user(pdu.sender.as_str()).await?;
+            let (target, kind) = (target.to_string(), pdu.kind.to_string());
+            self.changes.relations.push((self.room.pk, target, rel_type.to_string(), pdu.pk, kind, sender));
+        }
+        self.changes.events.push(NewEvent {
+            event_pk: pdu.pk,
+            event_id: pdu.event_id.to_string(),
+            room_pk: self.room.pk,
+            live: true,
+            depth: pdu.depth,
+            root: root_before,
+            flags: 0,
+            ts: pdu.origin_server_ts.cast_signed(),
+            json,
+            state_after: pdu.is_state().then_some(self.place.root),
+            membership,
+        });
+        self.place.depth = pdu.depth;
+        self.place.extremities = vec![(pdu.pk, pdu.event_id.clone())];
+        self.planned.insert(pdu.pk, pdu.clone());
+        let event_id = pdu.event_id.clone();
+        self.pdus.push(pdu);
+        self.place.counts = Counts {
+            events: self.changes.events.len(),
+            keys: self.new_keys.len(),
+            relations: self.changes.relations.len(),
+            redactions: self.changes.redactions.len(),
+            redacted: self.changes.redacted.len(),
+        };
+        Ok(event_id)
+    }
+
+    /// Sets a key of the state.
+    async fn insert(&mut self, kind: &str, state_key: &str, event_pk: i64) -> Result<NodeId> {
+        let index = match self.index(kind, state_key) {
+            Some(index) => index,
+            None => {
+                self.new_keys.push((kind.to_owned(), state_key.to_owned()));
+                let last = self.new_keys.len() - 1;
+                self.room.keys.read().len() + Index::try_from(last).unwrap_or(Index::MAX)
+            }
+        };
+        // A path is at most eight nodes long, with a few more where the tree grows upwards.
+        let ids = self.server.ids.nodes.take(16).await?;
+        let root = self.place.root;
+        let (root, made) = self
+            .server
+            .rooms
+            .on_tree(&mut self.view, |nodes| {
+                let mut next = ids.start;
+                let mut alloc = || {
+                    next += 1;
+                    next - 1
+                };
+                state::insert_many(nodes, root, &[(index, event_pk)], &mut alloc)
+            })
+            .await?;
+        for (id, node) in made {
+            self.nodes.push(id);
+            self.view.insert(id, Arc::new(node));
+        }
+        Ok(root)
+    }
+
+    /// What a member event means for the table of members, with the stripped state for those who only look in.
+    async fn membership(&mut self, pdu: &Pdu) -> Result<Option<NewMembership>> {
+        let (Some(text), Some(user_id)) = (pdu.membership(), pdu.state_key.as_deref()) else {
+            return Ok(None);
+        };
+        let membership = match &*text {
+            "invite" => 1,
+            "join" => 2,
+            "leave" => 3,
+            "ban" => 4,
+            "knock" => 5,
+            _ => return Err(Error::bad_json("the membership is none that the specification knows")),
+        };
+        let user_pk = self.server.ids.user(user_id).await?;
+        let stripped = match membership {
+            1 | 5 => Some(self.stripped(pdu).await?),
+            _ => None,
+        };
+        Ok(Some(NewMembership { user_pk, membership, stripped }))
+    }
+
+    /// What somebody invited is shown of the room, their own member event last.
+    async fn stripped(&mut self, own: &Pdu) -> Result<String> {
+        const SHOWN: [&str; 8] = [
+            "m.room.create",
+            "m.room.name",
+            "m.room.avatar",
+            "m.room.topic",
+            "m.room.join_rules",
+            "m.room.canonical_alias",
+            "m.room.encryption",
+            "m.room.member",
+        ];
+        let sender = own.sender.to_string();
+        let keys: Vec<(&str, &str)> =
+            SHOWN.iter().map(|kind| (*kind, if *kind == "m.room.member" { &*sender } else { "" })).collect();
+        let mut events = self.state(&keys).await?;
+        events.push(Arc::new(own.clone()));
+        let stripped: Result<Vec<_>, _> =
+            events.iter().map(|event| crate::events::client_format::stripped(event)).collect();
+        let text = stripped.and_then(|list| serde_json::to_string(&list));
+        text.map_err(|error| Error::internal(error.to_string()))
+    }
+
+    fn finish(mut self, before: Snapshot, creates: bool, answers: Vec<Result<Vec<OwnedEventId>>>) -> Plan {
+        let after = Snapshot {
+            guard: before.guard + 1,
+            root: self.place.root,
+            depth: self.place.depth,
+            extremities: self.place.extremities,
+            upto: before.upto,
+        };
+        let room = self.room;
+        if !self.changes.events.is_empty() {
+            self.changes.rooms.push(RoomChange {
+                room_pk: room.pk,
+                new: creates.then(|| (room.id.to_string(), room.version.to_string())),
+                guard: before.guard,
+                root: after.root,
+                depth: after.depth,
+                extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
+            });
+        }
+        let first = i64::from(room.keys.read().len());
+        let numbered = self.new_keys.iter().zip(first..);
+        self.changes.state_keys =
+            numbered.map(|((kind, key), index)| (room.pk, index, kind.clone(), key.clone())).collect();
+        let body = |id: &NodeId| self.view.get(id).map(|node| (*id, room.pk, node.encode()));
+        self.changes.nodes = self.nodes.iter().filter_map(body).collect();
+        Plan {
+            changes: self.changes,
+            pdus: self.pdus,
+            after,
+            view: self.view,
+            new_keys: self.new_keys,
+            answers,
+        }
+    }
+}
+
+fn forbidden(reason: Reason) -> Error {
+    Error::Forbidden(reason.0)
+}
+
+fn refused(error: BuildError) -> Error {
+    match error {
+        BuildError::TooLarge | BuildError::FieldTooLong(_) => Error::TooLarge(error.to_string()),
+        BuildError::Content(_) => Error::BadJson(error.to_string()),
+        BuildError::RoomId | BuildError::Sign(_) => Error::Internal(error.to_string()),
+    }
+}

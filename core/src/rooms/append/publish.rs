@@ -1,0 +1,44 @@
+//! Committing a plan, and putting into the caches what it made, before it becomes visible.
+
+use super::plan::Plan;
+use crate::error::Result;
+use crate::rooms::cache::{Room, Snapshot, Stored};
+use crate::server::Server;
+use myelin_storage::changes::Outcome;
+use ruma::OwnedEventId;
+use std::sync::Arc;
+
+/// Writes a plan durably and gives the answers to its requests.
+pub(super) async fn commit(
+    server: &Server,
+    room: &Arc<Room>,
+    plan: Plan,
+) -> Result<Vec<Result<Vec<OwnedEventId>>>> {
+    let Plan { changes, pdus, after, view, new_keys, answers } = plan;
+    if changes.events.is_empty() && changes.transactions.is_empty() {
+        return Ok(answers);
+    }
+    let moved = !changes.events.is_empty();
+    let made: Vec<_> = changes.nodes.iter().map(|(id, ..)| *id).collect();
+    let (room, rooms) = (room.clone(), server.rooms.clone());
+    let publish = move |outcome: &Outcome| {
+        let room_pk = room.pk;
+        for (pdu, pos) in pdus.into_iter().zip(&outcome.positions) {
+            rooms.remember(&Stored { pdu, pos: *pos, flags: 0, room_pk });
+        }
+        for id in made {
+            if let Some(node) = view.get(&id) {
+                rooms.remember_node(id, node.clone());
+            }
+        }
+        if moved {
+            {
+                let mut keys = room.keys.write();
+                new_keys.iter().for_each(|(kind, state_key)| keys.add(kind, state_key));
+            }
+            room.offer(Snapshot { upto: outcome.last, ..after });
+        }
+    };
+    server.commit.write(changes, publish).await?;
+    Ok(answers)
+}

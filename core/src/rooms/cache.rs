@@ -1,0 +1,386 @@
+//! Rooms, events and state nodes in memory.
+//!
+//! A [`Room`] is what a room's writer and readers share: its state keys, and a [`Snapshot`] of where it stands. Our own
+//! commits put the new snapshot there before they become visible; a commit of another replica throws it away, and the
+//! next who needs it reads it anew. Events and nodes never change (but for redactions), so they are cached by number.
+
+use crate::error::{Error, Result};
+use crate::events::pdu::Pdu;
+use crate::log::Reader;
+use crate::rooms::append::Queue;
+use crate::rooms::state::{Index, Node, NodeId, Nodes, TreeError};
+use crate::rooms::version;
+use myelin_storage::changes::{REJECTED, SOFT_FAILED};
+use myelin_storage::log::Kind;
+use myelin_storage::rooms::events::EventRow;
+use myelin_storage::{Database, Entry, rooms};
+use parking_lot::{Mutex, RwLock};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use ruma::room_version_rules::RoomVersionRules;
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A room in memory.
+pub struct Room {
+    /// Our number.
+    pub pk: i64,
+    /// The id.
+    pub id: OwnedRoomId,
+    /// The version.
+    pub version: RoomVersionId,
+    /// What the version says.
+    pub rules: RoomVersionRules,
+    /// State keys and their indexes.
+    pub(crate) keys: RwLock<StateKeys>,
+    pub(crate) snapshot: RwLock<Option<Arc<Snapshot>>>,
+    pub(crate) queue: Mutex<Queue>,
+}
+
+/// Where a room stands at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Raised by every append.
+    pub guard: i64,
+    /// The tree of the current state.
+    pub root: NodeId,
+    /// The depth of the deepest event.
+    pub depth: i64,
+    /// Events that no other follows yet.
+    pub extremities: Vec<(i64, OwnedEventId)>,
+    /// The position up to which this is true for certain.
+    pub upto: i64,
+}
+
+/// A room's state keys: pairs of type and state key, numbered.
+#[derive(Default, Debug)]
+pub struct StateKeys {
+    index: HashMap<String, HashMap<String, Index>>,
+    keys: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl StateKeys {
+    /// The index of a key, if the room ever had it.
+    pub fn find(&self, kind: &str, state_key: &str) -> Option<Index> {
+        self.index.get(kind)?.get(state_key).copied()
+    }
+
+    /// The key at an index.
+    pub fn get(&self, index: Index) -> Option<&(Arc<str>, Arc<str>)> {
+        self.keys.get(usize::try_from(index).ok()?)
+    }
+
+    /// How many keys there are, which is the next index.
+    pub fn len(&self) -> Index {
+        Index::try_from(self.keys.len()).unwrap_or(Index::MAX)
+    }
+
+    /// True before the room's first state event.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Adds a key under the next index.
+    pub(crate) fn add(&mut self, kind: &str, state_key: &str) {
+        let index = self.len();
+        self.index.entry(kind.to_owned()).or_default().insert(state_key.to_owned(), index);
+        self.keys.push((kind.into(), state_key.into()));
+    }
+}
+
+/// An event with what the database knows about it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The event.
+    pub pdu: Arc<Pdu>,
+    /// Its position, 0 where it has none.
+    pub pos: i64,
+    /// See [`myelin_storage::changes::OUTLIER`] and its neighbours.
+    pub flags: i64,
+    /// Its room.
+    pub room_pk: i64,
+}
+
+impl std::ops::Deref for Stored {
+    type Target = Pdu;
+    fn deref(&self) -> &Pdu {
+        &self.pdu
+    }
+}
+
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<i64, Stored> for Weigh {
+    fn weight(&self, _: &i64, stored: &Stored) -> u64 {
+        stored.pdu.weight() as u64
+    }
+}
+
+impl Weighter<NodeId, Arc<Node>> for Weigh {
+    fn weight(&self, _: &NodeId, _: &Arc<Node>) -> u64 {
+        (std::mem::size_of::<Node>() + 64) as u64
+    }
+}
+
+/// All rooms.
+pub struct Rooms {
+    database: Database,
+    by_id: Cache<OwnedRoomId, i64>,
+    rooms: Cache<i64, Arc<Room>>,
+    events: Cache<i64, Stored, Weigh>,
+    event_pks: Cache<OwnedEventId, i64>,
+    nodes: Cache<NodeId, Arc<Node>, Weigh>,
+}
+
+/// Nodes that an operation on a tree has at hand.
+pub(crate) type View = HashMap<NodeId, Arc<Node>>;
+
+impl Rooms {
+    /// Empty caches over a database; `bytes` is what events and nodes may take.
+    pub fn new(database: Database, bytes: usize) -> Rooms {
+        let bytes = bytes as u64;
+        Rooms {
+            database,
+            by_id: Cache::new(10_000),
+            rooms: Cache::new(10_000),
+            events: Cache::with_weighter((bytes / 4096) as usize, bytes * 3 / 4, Weigh),
+            event_pks: Cache::new(20_000),
+            nodes: Cache::with_weighter((bytes / 2048) as usize, bytes / 4, Weigh),
+        }
+    }
+
+    /// A room by its id. M_NOT_FOUND where this server knows no such room.
+    pub async fn get(&self, room_id: &RoomId) -> Result<Arc<Room>> {
+        self.find(room_id).await?.ok_or_else(|| Error::not_found("this server does not know that room"))
+    }
+
+    /// A room by its id.
+    pub async fn find(&self, room_id: &RoomId) -> Result<Option<Arc<Room>>> {
+        if let Some(pk) = self.by_id.get(room_id)
+            && let Some(room) = self.rooms.get(&pk)
+        {
+            return Ok(Some(room));
+        }
+        let row = rooms::find(&mut self.database.read().await?, room_id.as_str()).await?;
+        row.map(|row| self.load(row)).transpose()
+    }
+
+    /// A room by its number.
+    pub async fn by_pk(&self, room_pk: i64) -> Result<Arc<Room>> {
+        if let Some(room) = self.rooms.get(&room_pk) {
+            return Ok(room);
+        }
+        let row = rooms::get(&mut self.database.read().await?, room_pk).await?;
+        self.load(row.ok_or_else(|| Error::internal(format!("there is no room {room_pk}")))?)
+    }
+
+    fn load(&self, row: rooms::RoomRow) -> Result<Arc<Room>> {
+        let damaged = |_| Error::internal(format!("room {} has an invalid id or version", row.room_pk));
+        let id = OwnedRoomId::try_from(row.room_id.as_str()).map_err(damaged)?;
+        let version = RoomVersionId::try_from(row.version.as_str()).map_err(damaged)?;
+        self.enter(row.room_pk, id, version)
+    }
+
+    /// Puts a room into the cache, or gives the one that is there: there is one [`Room`] for each room.
+    pub(crate) fn enter(&self, pk: i64, id: OwnedRoomId, version: RoomVersionId) -> Result<Arc<Room>> {
+        let rules = version::rules(&version).ok_or_else(|| {
+            Error::UnsupportedRoomVersion(format!("room version {version} is not supported"))
+        })?;
+        self.by_id.insert(id.clone(), pk);
+        self.rooms.get_or_insert_with(&pk, || {
+            Ok(Arc::new(Room {
+                pk,
+                id,
+                version,
+                rules,
+                keys: RwLock::default(),
+                snapshot: RwLock::new(None),
+                queue: Mutex::default(),
+            }))
+        })
+    }
+
+    /// Where a room stands now.
+    pub async fn snapshot(&self, room: &Room, visible: i64) -> Result<Arc<Snapshot>> {
+        if let Some(snapshot) = room.snapshot.read().clone() {
+            return Ok(snapshot);
+        }
+        let mut connection = self.database.read().await?;
+        let row = rooms::get(&mut connection, room.pk).await?;
+        let row = row.ok_or_else(|| Error::not_found("this server does not know that room"))?;
+        let ends = rooms::extremities(&mut connection, room.pk).await?;
+        let known = room.keys.read().len();
+        let keys = rooms::state::keys(&mut connection, room.pk, i64::from(known)).await?;
+        drop(connection);
+        {
+            let mut own = room.keys.write();
+            for (index, kind, state_key) in keys {
+                if index == i64::from(own.len()) {
+                    own.add(&kind, &state_key);
+                }
+            }
+        }
+        let extremities = self.events(&ends).await?.into_iter().map(|e| (e.pk, e.event_id.clone())).collect();
+        let snapshot =
+            Snapshot { guard: row.guard, root: row.root, depth: row.depth, extremities, upto: visible };
+        Ok(room.offer(snapshot))
+    }
+
+    /// Events by their numbers, in that order; unknown ones are left out.
+    pub async fn events(&self, event_pks: &[i64]) -> Result<Vec<Stored>> {
+        let mut found = HashMap::with_capacity(event_pks.len());
+        let mut missing = Vec::new();
+        for pk in event_pks {
+            match self.events.get(pk) {
+                Some(stored) => drop(found.insert(*pk, stored)),
+                None => missing.push(*pk),
+            }
+        }
+        if !missing.is_empty() {
+            let rows = rooms::events::get(&mut self.database.read().await?, &missing).await?;
+            for row in rows {
+                let stored = self.parse(row).await?;
+                self.remember(&stored);
+                found.insert(stored.pk, stored);
+            }
+        }
+        Ok(event_pks.iter().filter_map(|pk| found.get(pk).cloned()).collect())
+    }
+
+    /// One event by its number.
+    pub async fn event(&self, event_pk: i64) -> Result<Option<Stored>> {
+        Ok(self.events(&[event_pk]).await?.into_iter().next())
+    }
+
+    /// One event by its id.
+    pub async fn event_by_id(&self, event_id: &EventId) -> Result<Option<Stored>> {
+        match self.find_event(event_id).await? {
+            Some(pk) => self.event(pk).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The number of an event.
+    pub async fn find_event(&self, event_id: &EventId) -> Result<Option<i64>> {
+        if let Some(pk) = self.event_pks.get(event_id) {
+            return Ok(Some(pk));
+        }
+        let found = rooms::events::find(&mut self.database.read().await?, &[event_id.as_str()]).await?;
+        let pk = found.first().map(|(_, pk)| *pk);
+        if let Some(pk) = pk {
+            self.event_pks.insert(event_id.to_owned(), pk);
+        }
+        Ok(pk)
+    }
+
+    async fn parse(&self, row: EventRow) -> Result<Stored> {
+        let room = Box::pin(self.by_pk(row.room_pk)).await?;
+        let damaged = |error: String| Error::internal(format!("event {} is damaged: {error}", row.event_pk));
+        let id = OwnedEventId::try_from(row.event_id.as_str()).map_err(|e| damaged(e.to_string()))?;
+        let mut pdu = Pdu::parse(id, &room.rules, &row.json).map_err(|e| damaged(e.to_string()))?;
+        pdu.pk = row.event_pk;
+        pdu.rejected = row.flags & REJECTED != 0;
+        pdu.soft_failed = row.flags & SOFT_FAILED != 0;
+        pdu.state_root = row.root;
+        Ok(Stored { pdu: Arc::new(pdu), pos: row.pos.unwrap_or(0), flags: row.flags, room_pk: row.room_pk })
+    }
+
+    /// Puts an event into the cache.
+    pub(crate) fn remember(&self, stored: &Stored) {
+        self.event_pks.insert(stored.event_id.clone(), stored.pk);
+        self.events.insert(stored.pk, stored.clone());
+    }
+
+    /// Puts a node into the cache.
+    pub(crate) fn remember_node(&self, id: NodeId, node: Arc<Node>) {
+        self.nodes.insert(id, node);
+    }
+
+    /// Runs an operation on trees, loading what it needs until it comes to its end.
+    pub(crate) async fn on_tree<T>(
+        &self,
+        view: &mut View,
+        mut operation: impl FnMut(&View) -> Result<T, TreeError>,
+    ) -> Result<T> {
+        loop {
+            let needed = match operation(view) {
+                Ok(value) => return Ok(value),
+                Err(TreeError::Need(needed)) => needed,
+                Err(error) => return Err(Error::Internal(error.to_string())),
+            };
+            self.load_nodes(view, &needed).await?;
+        }
+    }
+
+    async fn load_nodes(&self, view: &mut View, needed: &[NodeId]) -> Result<()> {
+        let mut missing = Vec::new();
+        for id in needed {
+            match self.nodes.get(id) {
+                Some(node) => drop(view.insert(*id, node)),
+                None => missing.push(*id),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for (id, body) in rooms::state::nodes(&mut self.database.read().await?, &missing).await? {
+            let node = Node::decode(id, &body)
+                .ok_or_else(|| Error::internal(format!("node {id} of a room's state is damaged")))?;
+            let node = Arc::new(node);
+            self.nodes.insert(id, node.clone());
+            view.insert(id, node);
+        }
+        match missing.into_iter().find(|id| view.node(*id).is_none()) {
+            Some(id) => Err(Error::internal(format!("node {id} of a room's state is missing"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Reader for Rooms {
+    fn handle(&self, entries: &[Entry]) {
+        for entry in entries {
+            match entry.kind {
+                Kind::Event | Kind::State => {
+                    if let Some(room) = self.rooms.get(&entry.scope) {
+                        room.forget_older(entry.pos);
+                    }
+                }
+                Kind::Redaction => {
+                    self.events.remove(&entry.object);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Room {
+    /// Takes a snapshot in, unless a newer one is there; gives the one that counts.
+    pub(crate) fn offer(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let mut current = self.snapshot.write();
+        match &*current {
+            Some(known) if known.guard >= snapshot.guard => known.clone(),
+            _ => {
+                let snapshot = Arc::new(snapshot);
+                *current = Some(snapshot.clone());
+                snapshot
+            }
+        }
+    }
+
+    /// Another replica has written: a snapshot from before that position says nothing any more.
+    pub(crate) fn forget_older(&self, pos: i64) {
+        let mut current = self.snapshot.write();
+        if current.as_ref().is_some_and(|snapshot| snapshot.upto < pos) {
+            *current = None;
+        }
+    }
+
+    /// Throws the snapshot away: it turned out to be old.
+    pub(crate) fn forget(&self) {
+        *self.snapshot.write() = None;
+    }
+}
