@@ -1,6 +1,6 @@
 //! The log.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use myelin_core::config::{Log, LogFormat};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -10,7 +10,7 @@ pub fn start(settings: &Log) -> Result<(), String> {
     let filter = EnvFilter::try_new(&settings.level)
         .map_err(|error| format!("log.level: {:?} stands there: {error}", settings.level))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(io::stderr);
+    let layer = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let result = match settings.format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),
