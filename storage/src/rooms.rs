@@ -5,6 +5,7 @@ use crate::database::Connection;
 use crate::error::Result;
 use crate::statement::{Row, Sql};
 
+pub mod aliases;
 pub mod events;
 pub mod memberships;
 pub mod state;

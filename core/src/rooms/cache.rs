@@ -202,6 +202,12 @@ impl Rooms {
         })
     }
 
+    /// Takes a room out again whose creation failed.
+    pub(crate) fn leave(&self, room: &Room) {
+        self.by_id.remove(&room.id);
+        self.rooms.remove(&room.pk);
+    }
+
     /// Where a room stands now.
     pub async fn snapshot(&self, room: &Room, visible: i64) -> Result<Arc<Snapshot>> {
         if let Some(snapshot) = room.snapshot.read().clone() {
