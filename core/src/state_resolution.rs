@@ -53,11 +53,11 @@ pub enum ResolveError {
     Failed(String),
 }
 
+/// A key and its event in each of several states.
+pub type ConflictedKey = (Index, Vec<Option<EventPk>>);
+
 /// The keys at which states differ, each with its event in every state.
-pub fn conflicted(
-    nodes: &impl Nodes,
-    roots: &[NodeId],
-) -> Result<Vec<(Index, Vec<Option<EventPk>>)>, TreeError> {
+pub fn conflicted(nodes: &impl Nodes, roots: &[NodeId]) -> Result<Vec<ConflictedKey>, TreeError> {
     let Some((first, others)) = roots.split_first() else { return Ok(Vec::new()) };
     let mut indexes = BTreeSet::new();
     for other in others {

@@ -83,7 +83,7 @@ impl Graph {
             4 => (
                 "m.room.join_rules",
                 "",
-                json!({"join_rule": if step.ts % 2 == 0 { "public" } else { "invite" }}),
+                json!({"join_rule": if step.ts.is_multiple_of(2) { "public" } else { "invite" }}),
             ),
             5 => ("m.room.member", whom, json!({"membership": "invite"})),
             6 => ("m.room.topic", "", json!({"topic": step.ts.to_string()})),
@@ -116,7 +116,8 @@ impl Graph {
                 // By the definition: on a way between two conflicted events.
                 let ends: Vec<_> = conflicted.values().flatten().cloned().collect();
                 let reaches = |id: &OwnedEventId| {
-                    ends.contains(id) || load.auth_chain(&[id.clone()]).iter().any(|up| ends.contains(up))
+                    ends.contains(id)
+                        || load.auth_chain(std::slice::from_ref(id)).iter().any(|up| ends.contains(up))
                 };
                 Some(load.auth_chain(&ends).into_iter().chain(ends.clone()).filter(reaches).collect())
             },
