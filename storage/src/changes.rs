@@ -466,7 +466,8 @@ async fn write_receipts(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<
     const RECEIPTS: Bulk = Bulk {
         into: "receipts(room_pk, user_pk, kind, thread, event_id, event_pos, ts, pos)",
         suffix: "ON CONFLICT (room_pk, user_pk, kind, thread) DO UPDATE SET event_id = excluded.event_id, \
-                 event_pos = excluded.event_pos, ts = excluded.ts, pos = excluded.pos",
+                 event_pos = excluded.event_pos, ts = excluded.ts, pos = excluded.pos \
+                 WHERE excluded.event_pos > receipts.event_pos",
     };
     tx.bulk(
         RECEIPTS,

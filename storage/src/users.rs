@@ -5,6 +5,8 @@ use crate::database::{Connection, Database};
 use crate::error::Result;
 use crate::statement::Sql;
 
+pub mod profiles;
+
 /// The number of a user, if the user is known here.
 pub async fn find(connection: &mut Connection, user_id: &str) -> Result<Option<i64>> {
     const FIND: Sql = Sql::both("SELECT user_pk FROM users WHERE user_id = $1");

@@ -10,6 +10,7 @@ use crate::rooms::state::NodeId;
 use crate::rooms::visibility::Membership;
 use crate::server::Server;
 use myelin_storage::rooms::memberships;
+use myelin_storage::users::profiles;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -186,6 +187,14 @@ impl Server {
             content.extend(self.member_profile(user).await?);
         }
         Ok(content)
+    }
+
+    /// The fields of a user's profile that member events carry.
+    async fn member_profile(&self, user: &UserId) -> Result<Map<String, Value>> {
+        let user_pk = self.ids.user(user.as_str()).await?;
+        let fields = profiles::all(&mut self.database.read().await?, user_pk).await?;
+        let shown = fields.into_iter().filter(|(field, _)| matches!(&**field, "displayname" | "avatar_url"));
+        Ok(shown.filter_map(|(field, value)| Some((field, serde_json::from_str(&value).ok()?))).collect())
     }
 
     /// Where the join rule is `restricted`, a member of ours who may invite vouches for somebody who is in one of the

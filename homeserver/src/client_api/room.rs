@@ -1,0 +1,79 @@
+//! Rooms: creating them, and looking at single events and aliases of them.
+
+use myelin_core::rooms::create::{CreateRoom, InitialState, Preset};
+use ruma::api::client::room::{Visibility, aliases, create_room, get_room_event};
+use ruma::serde::Raw;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::{app::App, extract::Ruma, response::ApiError};
+
+#[derive(Deserialize)]
+struct Initial {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    state_key: String,
+    content: Box<RawValue>,
+}
+
+/// `POST /createRoom`
+pub async fn create(
+    app: App,
+    request: Ruma<create_room::v3::Request>,
+) -> Result<create_room::v3::Response, ApiError> {
+    let body = request.body;
+    let mut initial_state = Vec::with_capacity(body.initial_state.len());
+    for event in &body.initial_state {
+        let Initial { kind, state_key, content } = serde_json::from_str(event.json().get())?;
+        initial_state.push(InitialState { kind, state_key, content });
+    }
+    let published = body.visibility == Visibility::Public;
+    let preset = match body.preset {
+        Some(create_room::v3::RoomPreset::PublicChat) => Preset::PublicChat,
+        Some(create_room::v3::RoomPreset::TrustedPrivateChat) => Preset::TrustedPrivateChat,
+        Some(create_room::v3::RoomPreset::PrivateChat) => Preset::PrivateChat,
+        Some(_) => return Err(ApiError::invalid_param("preset is none of those that there are")),
+        None if published => Preset::PublicChat,
+        None => Preset::PrivateChat,
+    };
+    let wish = CreateRoom {
+        creator: request.identity.user.clone(),
+        version: body.room_version,
+        preset,
+        creation_content: object(body.creation_content.as_ref())?,
+        power_levels: object(body.power_level_content_override.as_ref())?,
+        initial_state,
+        name: body.name.filter(|name| !name.is_empty()),
+        topic: body.topic,
+        alias: body.room_alias_name,
+        invite: body.invite,
+        is_direct: body.is_direct,
+        published,
+    };
+    Ok(create_room::v3::Response::new(app.server.create_room(wish).await?))
+}
+
+fn object<T>(raw: Option<&Raw<T>>) -> Result<Map<String, Value>, ApiError> {
+    Ok(raw.map(|raw| serde_json::from_str(raw.json().get())).transpose()?.unwrap_or_default())
+}
+
+/// `GET /rooms/{roomId}/event/{eventId}`
+pub async fn event(
+    app: App,
+    request: Ruma<get_room_event::v3::Request>,
+) -> Result<get_room_event::v3::Response, ApiError> {
+    let Ruma { body, identity, .. } = request;
+    let event = app.server.event_for(&body.room_id, &body.event_id, &identity.reader()).await?;
+    Ok(get_room_event::v3::Response::new(Raw::from_json(event)))
+}
+
+/// `GET /rooms/{roomId}/aliases`
+pub async fn aliases(
+    app: App,
+    request: Ruma<aliases::v3::Request>,
+) -> Result<aliases::v3::Response, ApiError> {
+    let reading = app.server.reading(&request.body.room_id, request.identity.user_pk).await?;
+    Ok(aliases::v3::Response::new(app.server.aliases_of(&reading.room).await?))
+}
