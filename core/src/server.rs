@@ -7,6 +7,7 @@ use crate::events::signatures::ServerKey;
 use crate::ids::Ids;
 use crate::log::Log;
 use crate::ports::{Clock, Random};
+use crate::users::Users;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use myelin_storage::{Database, Options, log};
@@ -44,6 +45,8 @@ pub struct Server {
     pub random: Arc<dyn Random>,
     /// Our own numbers.
     pub ids: Ids,
+    /// What is kept in memory about users.
+    pub users: Users,
     /// The key that signs our events.
     pub key: ServerKey,
     /// Changes when the database is known to have been taken back to an earlier state.
@@ -69,8 +72,12 @@ impl Server {
                 settings.server_name.as_str()
             )));
         }
+        let users = Users::new(&settings)?;
+        // Caches come before those who wake waiting requests.
+        log.add_reader(users.sessions.clone());
         let server = Arc::new(Server {
             ids: Ids::new(&database),
+            users,
             settings,
             database,
             commit,
