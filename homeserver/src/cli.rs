@@ -1,0 +1,82 @@
+//! The command line.
+
+use std::{fs, io::Write as _, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use myelin_core::config::{self, ConfigFile, Entries, Settings};
+
+use crate::{assembly, assembly::StartError, logging};
+
+/// A federated Matrix homeserver.
+#[derive(Debug, Parser)]
+#[command(name = "myelin", version, about)]
+pub struct Cli {
+    /// Configuration file (TOML); without one the defaults hold.
+    #[arg(long, value_name = "FILE", env = "MYELIN_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (also when no command is given).
+    Serve,
+    /// Say what is wrong with the configuration, or nothing.
+    CheckConfig,
+    /// Print every setting, explained, with the value that holds.
+    PrintConfig {
+        /// Print the documentation of all settings instead.
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    pub fn run(self) -> Result<(), StartError> {
+        match &self.command {
+            None | Some(Command::Serve) => serve(self.settings()?),
+            Some(Command::CheckConfig) => {
+                self.settings()?;
+                print("The configuration is fine.")
+            }
+            Some(Command::PrintConfig { markdown: true }) => print(&config::as_markdown()),
+            Some(Command::PrintConfig { markdown: false }) => print(&config::as_toml(&self.entries()?)),
+        }
+    }
+
+    fn settings(&self) -> Result<Settings, StartError> {
+        self.with_file(|file| config::load(file, variables()))
+    }
+
+    fn entries(&self) -> Result<Entries, StartError> {
+        self.with_file(|file| config::load_entries(file, variables()))
+    }
+
+    fn with_file<T, F>(&self, load: F) -> Result<T, StartError>
+    where
+        F: FnOnce(Option<ConfigFile<'_>>) -> Result<T, config::ConfigError>,
+    {
+        let Some(path) = &self.config else { return Ok(load(None)?) };
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| format!("can't read {name}: {error}"))?;
+        Ok(load(Some(ConfigFile { name: &name, text: &text }))?)
+    }
+}
+
+/// The process's variables; what is no text is passed over, since no setting of ours is.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn print(text: &str) -> Result<(), StartError> {
+    Ok(writeln!(std::io::stdout(), "{}", text.trim_end())?)
+}
+
+fn serve(settings: Settings) -> Result<(), StartError> {
+    logging::start(&settings.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(assembly::run(settings))
+}

@@ -1,0 +1,3 @@
+//! Handlers of the client-server API, one file for each ruma module: parse, call, answer.
+
+pub mod discovery;
