@@ -2,6 +2,8 @@
 //!
 //! Each variant is one errcode (with its usual HTTP status, which the HTTP layer chooses); the text is for people.
 
+use ruma::api::client::uiaa::UiaaInfo;
+
 /// The result of an operation of the homeserver.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -80,6 +82,9 @@ pub enum Error {
     /// M_UNRECOGNIZED: this server does not do that.
     #[error("{0}")]
     Unrecognized(String),
+    /// M_BAD_JSON with status 405: another endpoint does that.
+    #[error("{0}")]
+    WrongEndpoint(String),
     /// M_UNKNOWN with status 400, and another errcode of the specification's where none of the above fits.
     #[error("{message}")]
     Other {
@@ -88,6 +93,9 @@ pub enum Error {
         /// For people.
         message: String,
     },
+    /// Who asks must first show who they are: 401 with the flows of user-interactive authentication.
+    #[error("user-interactive authentication is needed")]
+    Interactive(Box<UiaaInfo>),
     /// The server is stopping, or its database cannot be reached: 503.
     #[error("the server cannot do this now: {0}")]
     Unavailable(String),
@@ -115,6 +123,10 @@ impl Error {
     /// M_BAD_JSON.
     pub fn bad_json(text: impl Into<String>) -> Error {
         Error::BadJson(text.into())
+    }
+    /// Something that must not happen, told by another library.
+    pub fn internal_display(error: impl std::fmt::Display) -> Error {
+        Error::Internal(error.to_string())
     }
     /// Something that must not happen.
     pub fn internal(text: impl Into<String>) -> Error {

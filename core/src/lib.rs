@@ -16,6 +16,7 @@ pub mod rooms;
 pub mod server;
 pub mod state_resolution;
 pub mod sync;
+pub mod users;
 
 pub use error::{Error, Result};
 pub use server::Server;

@@ -8,6 +8,7 @@ use crate::ids::Ids;
 use crate::log::Log;
 use crate::ports::{Clock, Random};
 use crate::rooms::cache::Rooms;
+use crate::users::Users;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use myelin_storage::{Database, Options, log};
@@ -47,6 +48,8 @@ pub struct Server {
     pub ids: Ids,
     /// Rooms, events and states in memory.
     pub rooms: Arc<Rooms>,
+    /// What is kept in memory about users.
+    pub users: Users,
     /// The key that signs our events.
     pub key: ServerKey,
     /// Changes when the database is known to have been taken back to an earlier state.
@@ -74,9 +77,12 @@ impl Server {
         }
         let rooms = Arc::new(Rooms::new(database.clone(), settings.limits.cache_bytes));
         log.add_cache(rooms.clone());
+        let users = Users::new(&settings)?;
+        log.add_cache(users.sessions.clone());
         let server = Arc::new(Server {
             ids: Ids::new(&database),
             rooms,
+            users,
             settings,
             database,
             commit,

@@ -1,5 +1,15 @@
 //! Users: their interned numbers, accounts, devices, tokens and data.
 
+pub mod access_tokens;
+pub mod account_data;
+pub mod accounts;
+pub mod devices;
+pub mod filters;
+pub mod login_tokens;
+pub mod refresh_tokens;
+pub mod registration_tokens;
+pub mod uia_sessions;
+
 use crate::args;
 use crate::database::{Connection, Database};
 use crate::error::Result;

@@ -78,25 +78,27 @@ CREATE TABLE devices(
     UNIQUE (user_pk, device_id)
 ); -- heap
 
--- Access tokens, by their SHA-256. soft_logout: it expired, and the device still stands.
+-- Access tokens, by their SHA-256. refresh_hash: the refresh token that came with it. fresh: issued by a refresh and
+-- not used yet; at the first use of the pair the device's older tokens go.
 CREATE TABLE access_tokens(
     token_hash BYTEA NOT NULL PRIMARY KEY,
     user_pk BIGINT NOT NULL,
     device_pk BIGINT NOT NULL,
-    expires_ts BIGINT
+    expires_ts BIGINT,
+    refresh_hash BYTEA,
+    fresh BIGINT NOT NULL
 ); -- heap
 CREATE INDEX access_tokens_device ON access_tokens(device_pk);
 CREATE INDEX access_tokens_user ON access_tokens(user_pk);
 
--- Refresh tokens, by their SHA-256. next_hash: the token that replaced it; it stays usable until that one is used.
+-- Refresh tokens, by their SHA-256.
 CREATE TABLE refresh_tokens(
     token_hash BYTEA NOT NULL PRIMARY KEY,
     user_pk BIGINT NOT NULL,
     device_pk BIGINT NOT NULL,
-    next_hash BYTEA
+    expires_ts BIGINT NOT NULL
 ); -- heap
 CREATE INDEX refresh_tokens_device ON refresh_tokens(device_pk);
-CREATE INDEX refresh_tokens_next ON refresh_tokens(next_hash);
 
 -- Short-lived tokens for m.login.token, by their SHA-256; used once.
 CREATE TABLE login_tokens(
