@@ -48,7 +48,12 @@ impl Server {
 
     /// Takes an alias away: for whoever made it, administrators of the server, and those who may set the room's canonical
     /// alias. The room's canonical alias no longer names it afterwards.
-    pub async fn delete_alias(self: &Arc<Self>, alias: &RoomAliasId, user: &UserId, admin: bool) -> Result<()> {
+    pub async fn delete_alias(
+        self: &Arc<Self>,
+        alias: &RoomAliasId,
+        user: &UserId,
+        admin: bool,
+    ) -> Result<()> {
         let found = aliases::find(&mut self.database.read().await?, alias.as_str()).await?;
         let (room_pk, creator) = found.ok_or_else(|| Error::not_found("there is no such alias"))?;
         let room = self.rooms.by_pk(room_pk).await?;
@@ -81,7 +86,12 @@ impl Server {
         Ok(may.unwrap_or(false))
     }
 
-    async fn drop_canonical(self: &Arc<Self>, room: &Arc<Room>, alias: &RoomAliasId, user: &UserId) -> Result<()> {
+    async fn drop_canonical(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        alias: &RoomAliasId,
+        user: &UserId,
+    ) -> Result<()> {
         let root = self.current_root(room).await?;
         let content: Option<Map<String, Value>> =
             self.state_content(room, root, "m.room.canonical_alias", "").await?;
@@ -131,6 +141,19 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Whether the directory shows a room.
+    pub async fn is_published(&self, room: &Room) -> Result<bool> {
+        Ok(aliases::is_published(&mut self.database.read().await?, room.pk).await?)
+    }
+
+    /// M_FORBIDDEN for whoever may not set the room's canonical alias: the directory is for those who may.
+    pub async fn must_rule_aliases(&self, room: &Room, user: &UserId) -> Result<()> {
+        match self.may_set_canonical_alias(room, user).await? {
+            true => Ok(()),
+            false => Err(Error::forbidden("you have no power over the room's entry in the directory")),
+        }
     }
 
     /// Shows a room in the directory, or no longer.
