@@ -1,13 +1,20 @@
 //! Handlers of the client-server API, one file for each ruma module: parse, call, answer.
 
 pub mod account;
+pub mod alias;
 pub mod capabilities;
 pub mod config;
 pub mod device;
 pub mod discovery;
 pub mod filter;
+pub mod membership;
+pub mod message;
 pub mod profile;
 pub mod push;
+pub mod receipt;
 pub mod register;
+pub mod room;
+pub mod send;
 pub mod session;
+pub mod state;
 pub mod tag;
