@@ -1,8 +1,8 @@
 //! What all handlers share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use myelin_core::config::Settings;
+use myelin_core::{Server, config::Settings};
 use tokio::sync::watch;
 
 use crate::{extract::Sessions, ratelimit::RateLimits};
@@ -12,6 +12,8 @@ pub type App = Arc<AppState>;
 
 /// What all handlers share.
 pub struct AppState {
+    /// What a homeserver decides.
+    pub server: Arc<Server>,
     /// The settings.
     pub settings: Settings,
     /// The access tokens.
@@ -23,8 +25,14 @@ pub struct AppState {
 
 impl AppState {
     /// Assembles the state. `stop` turns true when the server is to end.
-    pub fn new(settings: Settings, sessions: Box<dyn Sessions>, stop: watch::Receiver<bool>) -> Self {
-        Self { rate_limits: RateLimits::new(&settings.limits), settings, sessions, stop }
+    pub fn new(server: Arc<Server>, sessions: Box<dyn Sessions>, stop: watch::Receiver<bool>) -> Self {
+        let settings = server.settings.clone();
+        Self { server, rate_limits: RateLimits::new(&settings.limits), settings, sessions, stop }
+    }
+
+    /// The time by which rate limits count.
+    pub fn now(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.server.now_ms()).unwrap_or(0))
     }
 
     /// Returns when the server is to end: long polls wait for this too, and answer early.

@@ -2,8 +2,15 @@
 
 use std::{io::Write as _, sync::Arc};
 
-use futures_util::future::{BoxFuture, FutureExt as _, join_all};
-use myelin_core::config::{DatabaseUrl, Settings};
+use futures_util::future::join_all;
+use myelin_core::{
+    Server,
+    config::{DatabaseUrl, Settings},
+    ports::{SystemClock, SystemRandom, random_text},
+    server::Parts,
+    users::{accounts, registration_tokens},
+};
+use myelin_storage::Options;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -11,10 +18,8 @@ use tokio::{
 
 use crate::{
     app::{App, AppState},
-    extract::{Session, Sessions},
     listeners::Port,
-    response::ApiError,
-    router,
+    router, sessions,
     startup::{Accounts, Ready},
 };
 
@@ -24,9 +29,11 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 /// Runs the server until SIGINT or SIGTERM.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
     let (stop, stopping) = watch::channel(false);
-    let app: App = Arc::new(AppState::new(settings, Box::new(NoAccounts), stopping.clone()));
-    let ports = open(&app.settings).await?;
-    announce(&app.settings, &ports)?;
+    let server = open_server(settings).await?;
+    let ports = open(&server.settings).await?;
+    let accounts = Box::new(sessions::Accounts(server.clone()));
+    let app: App = Arc::new(AppState::new(server.clone(), accounts, stopping.clone()));
+    announce(&server, &ports).await?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let signals = async move {
@@ -38,7 +45,27 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         stop.send_replace(true);
     };
     tokio::join!(serve(&app, ports, stopping), signals);
+    server.close().await;
     Ok(())
+}
+
+/// Opens the database of the settings, and all that decides on top of it.
+pub async fn open_server(settings: Settings) -> Result<Arc<Server>, StartError> {
+    let url = match settings.database_url() {
+        DatabaseUrl::Sqlite(path) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder {
+                std::fs::create_dir_all(folder)
+                    .map_err(|error| format!("can't make the folder {}: {error}", folder.display()))?;
+            }
+            format!("sqlite:{}", path.display())
+        }
+        DatabaseUrl::Postgres(url) => url.expose().to_owned(),
+    };
+    let database = Options { url, connections: settings.database.connections };
+    let replica = random_text(&SystemRandom, 12);
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    Ok(Server::open(Parts { settings, database, replica, clock, random }).await?)
 }
 
 /// Opens the ports of the settings.
@@ -59,27 +86,25 @@ pub async fn serve(app: &App, ports: Vec<Port>, stop: watch::Receiver<bool>) {
     .await;
 }
 
-fn announce(settings: &Settings, ports: &[Port]) -> Result<(), StartError> {
+async fn announce(server: &Server, ports: &[Port]) -> Result<(), StartError> {
+    let settings = &server.settings;
     let database = match settings.database_url() {
         DatabaseUrl::Sqlite(path) => format!("sqlite, {}", path.display()),
         DatabaseUrl::Postgres(_) => "postgresql".to_owned(),
+    };
+    let token = registration_tokens::first_admin(server).await?;
+    let accounts = match &token {
+        Some(token) => Accounts::FirstToken(token),
+        None if accounts::exist(server).await? => Accounts::Exist,
+        None => Accounts::None,
     };
     let ready = Ready {
         server_name: settings.server_name.as_str(),
         ports,
         data_dir: &settings.data_dir,
         database: &database,
-        accounts: Accounts::None,
+        accounts,
     };
     writeln!(std::io::stdout(), "{ready}")?;
     Ok(())
-}
-
-/// Until accounts are there, no token is known.
-struct NoAccounts;
-
-impl Sessions for NoAccounts {
-    fn authenticate<'a>(&'a self, _token: &'a str) -> BoxFuture<'a, Result<Arc<Session>, ApiError>> {
-        async { Err(ApiError::unknown_token(false)) }.boxed()
-    }
 }

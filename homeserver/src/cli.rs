@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, path::PathBuf};
 use clap::{Parser, Subcommand};
 use myelin_core::config::{self, ConfigFile, Entries, Settings};
 
-use crate::{assembly, assembly::StartError, logging};
+use crate::{admin, assembly, assembly::StartError, logging};
 
 /// A federated Matrix homeserver.
 #[derive(Debug, Parser)]
@@ -30,6 +30,16 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Administer the server, by its database: it need not run.
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+#[derive(Debug, Subcommand)]
+enum Admin {
+    /// Administer accounts.
+    #[command(subcommand)]
+    User(admin::User),
 }
 
 impl Cli {
@@ -40,6 +50,10 @@ impl Cli {
             Some(Command::CheckConfig) => {
                 self.settings()?;
                 print("The configuration is fine.")
+            }
+            Some(Command::Admin(Admin::User(command))) => {
+                let text = runtime()?.block_on(command.run(self.settings()?))?;
+                print(&text)
             }
             Some(Command::PrintConfig { markdown: true }) => print(&config::as_markdown()),
             Some(Command::PrintConfig { markdown: false }) => print(&config::as_toml(&self.entries()?)),
@@ -77,6 +91,9 @@ fn print(text: &str) -> Result<(), StartError> {
 
 fn serve(settings: Settings) -> Result<(), StartError> {
     logging::start(&settings.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(assembly::run(settings))
+    runtime()?.block_on(assembly::run(settings))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

@@ -7,6 +7,7 @@
 //!
 //! Handlers parse, call, answer; what a homeserver decides stands in `myelin-core`.
 
+pub mod admin;
 pub mod app;
 pub mod assembly;
 pub mod cli;
@@ -17,4 +18,5 @@ pub mod logging;
 pub mod ratelimit;
 pub mod response;
 pub mod router;
+pub mod sessions;
 pub mod startup;

@@ -187,6 +187,50 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<myelin_core::Error> for ApiError {
+    fn from(error: myelin_core::Error) -> Self {
+        use myelin_core::Error;
+        const BAD: StatusCode = StatusCode::BAD_REQUEST;
+        match error {
+            Error::Forbidden(text) => Self::forbidden(text),
+            Error::NotFound(text) => Self::not_found(text),
+            Error::BadJson(text) => Self::bad_json(text),
+            Error::InvalidParam(text) => Self::invalid_param(text),
+            Error::MissingParam(text) => Self::missing_param(text),
+            Error::TooLarge(text) => Self::too_large(text),
+            Error::UnknownToken { soft_logout } => Self::unknown_token(soft_logout),
+            Error::UserDeactivated => {
+                Self::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", error.to_string())
+            }
+            Error::UserInUse => Self::new(BAD, "M_USER_IN_USE", error.to_string()),
+            Error::InvalidUsername(text) => Self::new(BAD, "M_INVALID_USERNAME", text),
+            Error::WeakPassword(text) => Self::new(BAD, "M_WEAK_PASSWORD", text),
+            Error::RoomInUse(text) => Self::new(BAD, "M_ROOM_IN_USE", text),
+            Error::UnsupportedRoomVersion(text) => Self::new(BAD, "M_UNSUPPORTED_ROOM_VERSION", text),
+            Error::IncompatibleRoomVersion(ref version) => {
+                Self::new(BAD, "M_INCOMPATIBLE_ROOM_VERSION", error.to_string())
+                    .with("room_version", version.as_str())
+            }
+            Error::BadState(text) => Self::new(BAD, "M_BAD_STATE", text),
+            Error::BadAlias(text) => Self::new(BAD, "M_BAD_ALIAS", text),
+            Error::WrongRoomKeysVersion { ref current } => {
+                Self::new(StatusCode::FORBIDDEN, "M_WRONG_ROOM_KEYS_VERSION", error.to_string())
+                    .with("current_version", current.as_str())
+            }
+            Error::InvalidSignature(text) => Self::new(BAD, "M_INVALID_SIGNATURE", text),
+            Error::GuestAccessForbidden => Self::guest_access_forbidden(),
+            Error::LimitExceeded { retry_after_ms } => Self::limit_exceeded(retry_after_ms),
+            Error::Unrecognized(text) => Self::new(BAD, "M_UNRECOGNIZED", text),
+            Error::WrongEndpoint(text) => Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_BAD_JSON", text),
+            Error::Other { errcode, message } => Self::new(BAD, errcode, message),
+            Error::Interactive(info) => Self::uiaa(&info),
+            Error::Unavailable(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text),
+            Error::Storage(error) => Self::internal(error),
+            Error::Internal(text) => Self::internal(text),
+        }
+    }
+}
+
 impl From<FromHttpRequestError> for ApiError {
     fn from(error: FromHttpRequestError) -> Self {
         match error {

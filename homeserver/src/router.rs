@@ -6,9 +6,10 @@
 mod dispatch;
 mod route;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc};
 
-use axum::{extract::Request, routing::any};
+use axum::{extract::Request, response::Response, routing::any};
+use hyper::Method;
 use myelin_core::config::Api;
 
 pub use self::route::{Route, route, route_raw, route_response};
@@ -16,7 +17,14 @@ use self::{
     dispatch::{dispatch, unknown_path},
     route::Endpoint,
 };
-use crate::{app::App, client_api::discovery};
+use crate::{
+    app::App,
+    client_api::{
+        account, capabilities, config, device, discovery, filter, profile, push, register, session, tag,
+    },
+    extract::Incoming,
+    response::ApiError,
+};
 
 /// The endpoints of an API.
 pub fn routes(api: Api) -> Vec<Route> {
@@ -31,7 +39,97 @@ fn client_api() -> Vec<Route> {
         // Discovery
         route(discovery::versions).for_guests(),
         route(discovery::well_known),
+        route_response(capabilities::get).for_guests(),
+        // Registration
+        route(register::register),
+        route(register::available),
+        route(register::token_validity),
+        route_raw(Method::GET, ADMIN_REGISTER, "none", "shared secret: nonce", register::nonce),
+        route_raw(Method::POST, ADMIN_REGISTER, "shared secret", "shared secret", register::by_shared_secret),
+        // Sessions
+        route(session::login_types),
+        route_raw(Method::POST, "/_matrix/client/v3/login", "none", "login", session::login)
+            .also_at(&["/_matrix/client/r0/login"]),
+        route(session::login_token),
+        route(session::refresh),
+        route(session::log_out).for_guests(),
+        route(session::log_out_all).for_guests(),
+        // Accounts
+        route(account::who_am_i).for_guests(),
+        route(account::password),
+        route(account::close),
+        route(account::third_party_ids),
+        // Devices
+        route(device::list).for_guests(),
+        route(device::get).for_guests(),
+        route(device::update).for_guests(),
+        route(device::delete),
+        route(device::delete_several),
+        // Profiles
+        route(profile::get),
+        field(Method::GET, "none", profile::get_field),
+        field(Method::PUT, TOKEN, profile::set_field).for_guests(),
+        field(Method::DELETE, TOKEN, profile::delete_field).for_guests(),
+        // Account data, tags, filters
+        account_data(Method::GET, config::get).for_guests(),
+        account_data(Method::PUT, config::set).for_guests(),
+        room_account_data(Method::GET, config::get).for_guests(),
+        room_account_data(Method::PUT, config::set).for_guests(),
+        route_response(tag::list),
+        route(tag::set),
+        route(tag::delete),
+        route(filter::create).for_guests(),
+        route(filter::get).for_guests(),
+        // Push
+        route(push::all).also_at(&["/_matrix/client/v3/pushrules"]),
+        route(push::global).also_at(&["/_matrix/client/v3/pushrules/global"]),
+        route(push::get),
+        route(push::set),
+        route(push::delete),
+        route(push::enabled),
+        route(push::enable),
+        route(push::actions),
+        route(push::act),
+        route_response(push::pushers),
     ]
+}
+
+const TOKEN: &str = "access token";
+const ADMIN_REGISTER: &str = "/_synapse/admin/v1/register";
+
+/// A route to a field of a profile.
+fn field<F, Fut>(method: Method, authentication: &'static str, handler: F) -> Route
+where
+    F: Fn(App, Incoming) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
+{
+    let path = "/_matrix/client/v3/profile/{user_id}/{field}";
+    route_raw(method, path, authentication, "profile field", handler).also_at(&[
+        "/_matrix/client/r0/profile/{user_id}/{field}",
+        "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}/{field}",
+    ])
+}
+
+/// A route to global account data.
+fn account_data<F, Fut>(method: Method, handler: F) -> Route
+where
+    F: Fn(App, Incoming) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
+{
+    let path = "/_matrix/client/v3/user/{user_id}/account_data/{event_type}";
+    route_raw(method, path, TOKEN, "global account data", handler)
+        .also_at(&["/_matrix/client/r0/user/{user_id}/account_data/{event_type}"])
+}
+
+/// A route to account data of a room.
+fn room_account_data<F, Fut>(method: Method, handler: F) -> Route
+where
+    F: Fn(App, Incoming) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
+{
+    let path = "/_matrix/client/v3/user/{user_id}/rooms/{room_id}/account_data/{event_type}";
+    route_raw(method, path, TOKEN, "account data of a room", handler)
+        .also_at(&["/_matrix/client/r0/user/{user_id}/rooms/{room_id}/account_data/{event_type}"])
 }
 
 /// A router of these endpoints. Routes of one path come together; what is not there answers M_UNRECOGNIZED.

@@ -229,6 +229,11 @@ pub async fn deactivate(server: &Server, user_pk: i64, erase: bool) -> Result<()
         .await
 }
 
+/// Whether anybody but guests has an account.
+pub async fn exist(server: &Server) -> Result<bool> {
+    Ok(accounts::any(&mut server.database.read().await?).await?)
+}
+
 /// All accounts.
 pub async fn list(server: &Server) -> Result<Vec<Listed>> {
     Ok(accounts::list(&mut server.database.read().await?).await?)

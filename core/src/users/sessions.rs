@@ -322,9 +322,9 @@ pub async fn take_login_token(server: &Server, token: &str) -> Result<i64> {
     user_pk.ok_or_else(|| Error::forbidden("the login token is not known, or has expired"))
 }
 
-/// Ends a session, and its device with it.
-pub async fn logout(server: &Server, session: &Session) -> Result<()> {
-    super::devices::delete_by_pk(server, session.user_pk, vec![session.device_pk]).await
+/// Ends a device's session, and the device with it.
+pub async fn logout(server: &Server, user_pk: i64, device_pk: i64) -> Result<()> {
+    super::devices::delete_by_pk(server, user_pk, vec![device_pk]).await
 }
 
 /// Ends all sessions of a user.

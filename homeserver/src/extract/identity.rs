@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use futures_util::future::BoxFuture;
 use hyper::Request;
 use ruma::{
-    DeviceId, OwnedDeviceId, OwnedUserId,
+    DeviceId, OwnedDeviceId, OwnedUserId, UserId,
     api::auth_scheme::{
         AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme, NoAccessToken,
         NoAuthentication,
@@ -20,16 +20,27 @@ use crate::{app::AppState, response::ApiError};
 pub struct Session {
     /// The user.
     pub user: OwnedUserId,
+    /// The user's number.
+    pub user_pk: i64,
     /// The device; application services act without one.
     pub device: Option<OwnedDeviceId>,
+    /// The device's number, 0 without a device.
+    pub device_pk: i64,
     /// Whether the user is a guest, for whom most endpoints are closed.
     pub guest: bool,
+    /// Whether the user may administer the server.
+    pub admin: bool,
 }
 
 impl Session {
     /// The device, for endpoints that make no sense without one.
     pub fn device(&self) -> Result<&DeviceId, ApiError> {
         self.device.as_deref().ok_or_else(|| ApiError::missing_param("the access token has no device"))
+    }
+
+    /// Refuses a path that names another user than who asks.
+    pub fn check_is(&self, user: &UserId) -> Result<(), ApiError> {
+        if self.user == *user { Ok(()) } else { Err(ApiError::forbidden("this is another user's")) }
     }
 }
 

@@ -7,6 +7,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use hyper::{Method, StatusCode};
 use myelin::{
     app::{App, AppState},
+    assembly,
     extract::{Incoming, Ruma, Session, Sessions},
     listeners::Port,
     response::{ApiError, json_response},
@@ -21,6 +22,7 @@ use ruma::{
     event_id, room_id, user_id,
 };
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
 /// A running server.
@@ -31,28 +33,37 @@ pub struct Server {
     pub client: Client,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    _folder: TempDir,
 }
 
 impl Server {
     /// Starts with settings as variables: `("LIMITS_REQUEST_SIZE", "65536")`.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let free_port = ("MYELIN_LISTENERS_0_BIND".to_owned(), "127.0.0.1:0".to_owned());
+        let data = ("MYELIN_DATA_DIR".to_owned(), folder.path().display().to_string());
         let variables = variables.iter().map(|(name, value)| (format!("MYELIN_{name}"), (*value).to_owned()));
-        let settings = config::load(None, [free_port].into_iter().chain(variables)).unwrap();
-        Self::start_with(settings).await
+        let settings = config::load(None, [free_port, data].into_iter().chain(variables)).unwrap();
+        Self::start_with(settings, folder).await
     }
 
-    async fn start_with(settings: Settings) -> Self {
+    async fn start_with(settings: Settings, folder: TempDir) -> Self {
         let (stop, stopping) = watch::channel(false);
         let port = Port::open(&settings.listeners[0]).await.unwrap();
         let scheme = if port.is_tls() { "https" } else { "http" };
         let url = format!("{scheme}://{}", port.address);
-        let app: App = Arc::new(AppState::new(settings, Box::new(TestSessions), stopping.clone()));
+        let core = assembly::open_server(settings).await.unwrap();
+        let app: App = Arc::new(AppState::new(core, Box::new(TestSessions), stopping.clone()));
+        // The tests' own routes take the place of the real ones.
+        let own = test_routes();
+        let is_own =
+            |route: &Route| own.iter().any(|own| own.method == route.method && own.paths == route.paths);
         let mut routes = router::routes(Api::Client);
-        routes.extend(test_routes());
+        routes.retain(|route| !is_own(route));
+        routes.extend(own);
         let task = tokio::spawn(port.serve(router::build(&app, routes), stopping));
         let client = Client::builder().no_gzip().build().unwrap();
-        Self { url, client, stop, task }
+        Self { url, client, stop, task, _folder: folder }
     }
 
     /// A request without a token.
@@ -98,8 +109,11 @@ impl Sessions for TestSessions {
     fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<Session>, ApiError>> {
         let session = |guest| Session {
             user: user_id!("@alice:localhost").to_owned(),
+            user_pk: 1,
             device: Some("DEVICE".into()),
+            device_pk: 1,
             guest,
+            admin: false,
         };
         let result = match token {
             "alice" => Ok(Arc::new(session(false))),
