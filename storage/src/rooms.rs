@@ -8,6 +8,8 @@ use crate::statement::{Row, Sql};
 pub mod aliases;
 pub mod events;
 pub mod memberships;
+pub mod receipts;
+pub mod relations;
 pub mod state;
 
 /// A room as it stands.

@@ -158,3 +158,32 @@ pub async fn forget(tx: &mut Tx, user_pk: i64, room_pk: i64) -> Result<()> {
     const FORGET: Sql = Sql::both("UPDATE memberships SET forgotten = 1 WHERE user_pk = $1 AND room_pk = $2");
     tx.run(FORGET, args![user_pk, room_pk]).await.map(drop)
 }
+
+/// How many members of rooms are joined and how many invited: (room, joined, invited).
+pub async fn counts(connection: &mut Connection, rooms: &[i64]) -> Result<Vec<(i64, i64, i64)>> {
+    const COUNTS: Sql = Sql::per(
+        "SELECT w.value, \
+         (SELECT COUNT(*) FROM memberships WHERE room_pk = w.value AND membership = 2), \
+         (SELECT COUNT(*) FROM memberships WHERE room_pk = w.value AND membership = 1) FROM json_each($1) AS w",
+        "SELECT w.room, \
+         (SELECT COUNT(*) FROM memberships WHERE room_pk = w.room AND membership = 2), \
+         (SELECT COUNT(*) FROM memberships WHERE room_pk = w.room AND membership = 1) FROM UNNEST($1) AS w(room)",
+    );
+    let rows = connection.all(COUNTS, args![rooms]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
+}
+
+/// For each of these rooms, whether its current state moved and whether receipts came behind a position.
+pub async fn rooms_moved(connection: &mut Connection, rooms: &[i64], after: i64) -> Result<Vec<(i64, bool, bool)>> {
+    const MOVED: Sql = Sql::per(
+        "SELECT w.value, \
+         EXISTS (SELECT 1 FROM room_states WHERE room_pk = w.value AND pos > $2), \
+         EXISTS (SELECT 1 FROM receipts WHERE room_pk = w.value AND pos > $2) FROM json_each($1) AS w",
+        "SELECT w.room, \
+         (EXISTS (SELECT 1 FROM room_states WHERE room_pk = w.room AND pos > $2))::int::bigint, \
+         (EXISTS (SELECT 1 FROM receipts WHERE room_pk = w.room AND pos > $2))::int::bigint \
+         FROM UNNEST($1) AS w(room)",
+    );
+    let rows = connection.all(MOVED, args![rooms, after]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.bool(1)?, row.bool(2)?))).collect()
+}
