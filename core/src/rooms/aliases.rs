@@ -48,7 +48,12 @@ impl Server {
 
     /// Takes an alias away: for whoever made it, administrators of the server, and those who may set the room's canonical
     /// alias. The room's canonical alias no longer names it afterwards.
-    pub async fn delete_alias(self: &Arc<Self>, alias: &RoomAliasId, user: &UserId, admin: bool) -> Result<()> {
+    pub async fn delete_alias(
+        self: &Arc<Self>,
+        alias: &RoomAliasId,
+        user: &UserId,
+        admin: bool,
+    ) -> Result<()> {
         let found = aliases::find(&mut self.database.read().await?, alias.as_str()).await?;
         let (room_pk, creator) = found.ok_or_else(|| Error::not_found("there is no such alias"))?;
         let room = self.rooms.by_pk(room_pk).await?;
@@ -81,7 +86,12 @@ impl Server {
         Ok(may.unwrap_or(false))
     }
 
-    async fn drop_canonical(self: &Arc<Self>, room: &Arc<Room>, alias: &RoomAliasId, user: &UserId) -> Result<()> {
+    async fn drop_canonical(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        alias: &RoomAliasId,
+        user: &UserId,
+    ) -> Result<()> {
         let root = self.current_root(room).await?;
         let content: Option<Map<String, Value>> =
             self.state_content(room, root, "m.room.canonical_alias", "").await?;

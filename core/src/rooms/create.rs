@@ -70,10 +70,10 @@ impl Server {
     /// # Errors
     /// M_UNSUPPORTED_ROOM_VERSION, M_ROOM_IN_USE, M_BAD_JSON; M_INVALID_ROOM_STATE where the wishes contradict each other.
     pub async fn create_room(self: &Arc<Self>, wish: CreateRoom) -> Result<OwnedRoomId> {
-        let version =
-            wish.version.clone().unwrap_or_else(|| self.settings.rooms.default_version.clone());
-        let rules = version::rules(&version)
-            .ok_or_else(|| Error::UnsupportedRoomVersion(format!("room version {version} is not supported")))?;
+        let version = wish.version.clone().unwrap_or_else(|| self.settings.rooms.default_version.clone());
+        let rules = version::rules(&version).ok_or_else(|| {
+            Error::UnsupportedRoomVersion(format!("room version {version} is not supported"))
+        })?;
         let alias = wish.alias.as_deref().map(|local| self.local_alias(local)).transpose()?;
         if let Some(alias) = &alias {
             self.alias_must_be_free(alias).await?;
@@ -117,8 +117,9 @@ impl Server {
             prev_events: Vec::new(),
             auth_events: Vec::new(),
         };
-        let (event_id, _) =
-            builder.build(self.name(), &self.key, rules).map_err(|error| Error::bad_json(error.to_string()))?;
+        let (event_id, _) = builder
+            .build(self.name(), &self.key, rules)
+            .map_err(|error| Error::bad_json(error.to_string()))?;
         version::room_id_of_create(&event_id).map_err(|error| Error::internal(error.to_string()))
     }
 

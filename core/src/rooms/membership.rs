@@ -32,7 +32,12 @@ struct Allow {
 
 impl Server {
     /// Joins a user of ours to a room that this server is in.
-    pub async fn join(self: &Arc<Self>, room: &Arc<Room>, user: &UserId, extra: Map<String, Value>) -> Result<()> {
+    pub async fn join(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        user: &UserId,
+        extra: Map<String, Value>,
+    ) -> Result<()> {
         let root = self.current_root(room).await?;
         let now = self.membership_in(room, root, user).await?;
         if now == Membership::Join && extra.is_empty() {
@@ -40,7 +45,8 @@ impl Server {
         }
         let mut content = extra;
         content.extend(self.join_content(user).await?);
-        if now != Membership::Join && now != Membership::Invite
+        if now != Membership::Join
+            && now != Membership::Invite
             && let Some(by) = self.authorising_user(room, root, user).await?
         {
             content.insert("join_authorised_via_users_server".to_owned(), by.as_str().into());
@@ -62,7 +68,12 @@ impl Server {
     }
 
     /// Leaves a room, declines an invitation, or takes back a knock.
-    pub async fn leave(self: &Arc<Self>, room: &Arc<Room>, user: &UserId, reason: Option<String>) -> Result<()> {
+    pub async fn leave(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        user: &UserId,
+        reason: Option<String>,
+    ) -> Result<()> {
         let root = self.current_root(room).await?;
         match self.membership_in(room, root, user).await? {
             Membership::Leave => {
@@ -123,7 +134,12 @@ impl Server {
     }
 
     /// Knocks: asks to be let in.
-    pub async fn knock(self: &Arc<Self>, room: &Arc<Room>, user: &UserId, reason: Option<String>) -> Result<()> {
+    pub async fn knock(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        user: &UserId,
+        reason: Option<String>,
+    ) -> Result<()> {
         let mut content = self.member_content(user, "knock").await?;
         add_reason(&mut content, reason);
         self.set_membership(room, user, user, content).await

@@ -54,7 +54,8 @@ async fn rooms_of_every_version_can_be_created_and_joined() {
             server.log.catch_up().await.expect("the log");
             let found = server.rooms.get(&room_id).await.expect("the room");
             server.join(&found, bob, Default::default()).await.expect("bob joins");
-            let sent = server.send_message(&room_id, bob, "m.room.message".to_owned(), content("hi"), None).await;
+            let sent =
+                server.send_message(&room_id, bob, "m.room.message".to_owned(), content("hi"), None).await;
             assert!(sent.is_ok(), "{} {version}: {sent:?}", setup.name);
             let kick = server.kick(&found, bob, alice, None).await;
             assert!(kick.is_err(), "{}: bob has no power in {version}", setup.name);
@@ -79,8 +80,10 @@ async fn concurrent_sends_are_each_in_the_room_once() {
             }
         });
         let sent = join_all(sends).await;
-        let ids: HashSet<String> =
-            sent.into_iter().map(|id| id.unwrap_or_else(|e| panic!("{}: {e}", setup.name)).to_string()).collect();
+        let ids: HashSet<String> = sent
+            .into_iter()
+            .map(|id| id.unwrap_or_else(|e| panic!("{}: {e}", setup.name)).to_string())
+            .collect();
         assert_eq!(ids.len(), 100, "{}", setup.name);
         for turn in 0..setup.replicas.len() {
             let events = timeline(&setup, turn, &room_id).await;
