@@ -14,5 +14,6 @@ pub mod send;
 pub mod serialize;
 pub mod state;
 pub mod timeline;
+pub mod typing;
 pub mod version;
 pub mod visibility;

@@ -8,6 +8,8 @@ use crate::ids::Ids;
 use crate::log::Log;
 use crate::ports::{Clock, Random};
 use crate::rooms::cache::Rooms;
+use crate::rooms::typing::Typing;
+use crate::sync::online::{Onlines, Waker};
 use crate::users::Users;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -50,6 +52,10 @@ pub struct Server {
     pub rooms: Arc<Rooms>,
     /// What is kept in memory about users.
     pub users: Users,
+    /// Who is online, and what is remembered for their sake.
+    pub online: Arc<Onlines>,
+    /// Who is typing.
+    pub typing: Typing,
     /// The key that signs our events.
     pub key: ServerKey,
     /// Changes when the database is known to have been taken back to an earlier state.
@@ -79,7 +85,12 @@ impl Server {
         log.add_cache(rooms.clone());
         let users = Users::new(&settings)?;
         log.add_cache(users.sessions.clone());
+        let online = Arc::new(Onlines::new(database.clone()));
+        log.add_cache(online.clone());
+        log.add_waker(Arc::new(Waker(online.clone())));
         let server = Arc::new(Server {
+            online,
+            typing: Typing::new(clock.now_ms()),
             ids: Ids::new(&database),
             rooms,
             users,

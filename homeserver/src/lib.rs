@@ -20,3 +20,4 @@ pub mod response;
 pub mod router;
 pub mod sessions;
 pub mod startup;
+pub mod sync;

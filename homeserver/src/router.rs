@@ -25,6 +25,7 @@ use crate::{
     },
     extract::Incoming,
     response::ApiError,
+    sync,
 };
 
 /// The endpoints of an API.
@@ -114,6 +115,7 @@ fn client_api() -> Vec<Route> {
         route(message::context).for_guests(),
         route(receipt::create),
         route(receipt::markers),
+        sync::v3::endpoint(),
         // Push
         route(push::all).also_at(&["/_matrix/client/v3/pushrules"]),
         route(push::global).also_at(&["/_matrix/client/v3/pushrules/global"]),

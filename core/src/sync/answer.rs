@@ -15,7 +15,8 @@ pub struct List {
 }
 
 impl List {
-    fn is_empty(&self) -> bool {
+    /// No events.
+    pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 }
@@ -47,6 +48,9 @@ pub struct Answer {
     pub device_one_time_keys_count: BTreeMap<String, i64>,
     /// The algorithms for which a fallback key was not used yet.
     pub device_unused_fallback_key_types: Vec<String>,
+    /// One of the two is news.
+    #[serde(skip)]
+    pub keys_changed: bool,
 }
 
 impl Answer {
@@ -56,6 +60,7 @@ impl Answer {
             && self.account_data.is_empty()
             && self.to_device.is_empty()
             && self.device_lists.is_empty()
+            && !self.keys_changed
     }
 }
 

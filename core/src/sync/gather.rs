@@ -4,10 +4,10 @@
 use crate::error::Result;
 use crate::server::Server;
 use crate::sync::online::Joined;
+use myelin_storage::Entry;
 use myelin_storage::log::Kind;
 use myelin_storage::rooms::{events, memberships};
 use myelin_storage::users::account_data;
-use myelin_storage::{Entry, keys::device_lists};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What changed in a room.
@@ -30,16 +30,14 @@ pub struct Changed {
     pub rooms: BTreeMap<i64, RoomChanged>,
     /// Rooms of which the user's own membership changed.
     pub memberships: BTreeSet<i64>,
-    /// Other users whose membership of one of the user's rooms changed.
-    pub members: BTreeSet<i64>,
     /// Global account data changed.
     pub account_data: bool,
     /// There are new to-device messages.
     pub to_device: bool,
     /// The device's keys changed in number.
     pub key_counts: bool,
-    /// Users whose devices changed, whether or not they share a room.
-    pub device_lists: BTreeSet<i64>,
+    /// Somebody's devices changed, or who shares a room with the user.
+    pub device_lists: bool,
 }
 
 /// For whom to gather.
@@ -59,15 +57,16 @@ impl Changed {
             Kind::State if in_room() => self.rooms.entry(entry.scope).or_default().state = true,
             Kind::Receipt if in_room() => self.rooms.entry(entry.scope).or_default().receipts = true,
             Kind::PrivateReceipt if own => self.rooms.entry(entry.object).or_default().receipts = true,
-            Kind::Membership if own => drop(self.memberships.insert(entry.object)),
-            Kind::Membership if who.joined.contains_key(&entry.object) => {
-                self.members.insert(entry.scope);
+            Kind::Membership if own => {
+                self.memberships.insert(entry.object);
+                self.device_lists = true;
             }
+            Kind::Membership if who.joined.contains_key(&entry.object) => self.device_lists = true,
             Kind::AccountData if own && entry.object == 0 => self.account_data = true,
             Kind::AccountData if own => self.rooms.entry(entry.object).or_default().account_data = true,
             Kind::ToDevice if own && entry.object == who.device_pk => self.to_device = true,
             Kind::KeyCounts if own && entry.object == who.device_pk => self.key_counts = true,
-            Kind::DeviceList => drop(self.device_lists.insert(entry.scope)),
+            Kind::DeviceList => self.device_lists = true,
             _ => {}
         }
     }
@@ -90,7 +89,8 @@ impl Server {
     async fn gather_from_tables(&self, who: &For<'_>, since: i64, upto: i64) -> Result<Changed> {
         let rooms: Vec<i64> = who.joined.keys().copied().collect();
         let mut connection = self.database.read().await?;
-        let mut changed = Changed { to_device: true, key_counts: true, ..Changed::default() };
+        let mut changed =
+            Changed { to_device: true, key_counts: true, device_lists: true, ..Changed::default() };
         for (room_pk, _) in events::rooms_after(&mut connection, &rooms, since).await? {
             changed.rooms.entry(room_pk).or_default().events = true;
         }
@@ -105,18 +105,12 @@ impl Server {
                 changed.memberships.insert(row.room_pk);
             }
         }
-        for (_, user_pk, ..) in memberships::changes(&mut connection, &rooms, since, upto).await? {
-            if user_pk != who.user_pk {
-                changed.members.insert(user_pk);
-            }
-        }
         for row in account_data::since(&mut connection, who.user_pk, since).await? {
             match row.room_pk {
                 0 => changed.account_data = true,
                 room_pk => changed.rooms.entry(room_pk).or_default().account_data = true,
             }
         }
-        changed.device_lists = device_lists::since(&mut connection, since).await?.into_iter().collect();
         Ok(changed)
     }
 }
@@ -148,17 +142,13 @@ mod tests {
         }
         let room = RoomChanged::default();
         let expected = Changed {
-            rooms: [
-                (10, RoomChanged { events: true, ..room }),
-                (11, RoomChanged { receipts: true, ..room }),
-            ]
-            .into(),
+            rooms: [(10, RoomChanged { events: true, ..room }), (11, RoomChanged { receipts: true, ..room })]
+                .into(),
             memberships: [13].into(),
-            members: [2].into(),
             account_data: true,
             to_device: false,
             key_counts: true,
-            device_lists: [9].into(),
+            device_lists: true,
         };
         assert_eq!(changed, expected);
     }

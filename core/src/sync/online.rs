@@ -58,7 +58,7 @@ pub struct Onlines {
     users: Mutex<HashMap<i64, Arc<Online>>>,
     listening: RwLock<HashMap<i64, HashSet<i64>>>,
     /// Which member events a device has been sent: (device, room) -> (user, event).
-    pub(super) sent: Cache<(i64, i64), Arc<Mutex<HashMap<Box<str>, i64>>>>,
+    sent: Cache<(i64, i64), Arc<Mutex<HashMap<Box<str>, i64>>>>,
     /// Unread counts: (user, room).
     pub(super) unread: Cache<(i64, i64), Arc<Unread>>,
     /// Raised whenever a receipt makes a count wrong.
@@ -149,6 +149,18 @@ impl Onlines {
         }
     }
 
+    /// The member events that a device was sent of a room, by user; none when the device begins anew.
+    pub(super) fn sent(&self, key: (i64, i64), anew: bool) -> Arc<Mutex<HashMap<Box<str>, i64>>> {
+        match self.sent.get(&key).filter(|_| !anew) {
+            Some(sent) => sent,
+            None => {
+                let sent = Arc::default();
+                self.sent.insert(key, Arc::clone(&sent));
+                sent
+            }
+        }
+    }
+
     /// The rooms that a user is joined to.
     pub(super) async fn joined(&self, online: &Online) -> Result<Arc<Joined>> {
         if let Some(joined) = online.state.lock().joined.clone() {
@@ -161,7 +173,9 @@ impl Onlines {
         let joined = Arc::new(joined);
         {
             let mut listening = self.listening.write();
-            joined.keys().for_each(|room| drop(listening.entry(*room).or_default().insert(online.user_pk)));
+            for room in joined.keys() {
+                listening.entry(*room).or_default().insert(online.user_pk);
+            }
         }
         let mut state = online.state.lock();
         if online.generation() == generation {
@@ -218,9 +232,11 @@ impl Reader for Onlines {
         for entry in entries {
             let user_pk = match entry.kind {
                 Kind::Receipt => entry.object,
-                Kind::Membership | Kind::AccountData | Kind::KeyCounts | Kind::PrivateReceipt | Kind::Tokens => {
-                    entry.scope
-                }
+                Kind::Membership
+                | Kind::AccountData
+                | Kind::KeyCounts
+                | Kind::PrivateReceipt
+                | Kind::Tokens => entry.scope,
                 _ => continue,
             };
             if entry.kind == Kind::Receipt || entry.kind == Kind::PrivateReceipt {
@@ -235,7 +251,10 @@ impl Reader for Onlines {
                 Kind::Membership => {
                     online.generation.fetch_add(1, Ordering::AcqRel);
                     self.unread.remove(&(user_pk, entry.object));
-                    if state.joined.take().is_some_and(|joined| joined.contains_key(&entry.object)) {
+                    let joined = state.joined.take();
+                    // The index is locked before users everywhere.
+                    drop(state);
+                    if joined.is_some_and(|joined| joined.contains_key(&entry.object)) {
                         leave(&mut self.listening.write(), entry.object, user_pk);
                     }
                 }

@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        for wrong in ["", "s", "s1", "s1_2_3", "s1_2_3_4_5", "s1_-2_3_4", "s1_+2_3_4", "t4", "s1_2_x_4", "é"] {
+        for wrong in ["", "s", "s1", "s1_2_3", "s1_2_3_4_5", "s1_-2_3_4", "s1_+2_3_4", "t4", "s1_2_x_4", "é"]
+        {
             assert!(Token::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -174,7 +174,11 @@ pub async fn counts(connection: &mut Connection, rooms: &[i64]) -> Result<Vec<(i
 }
 
 /// For each of these rooms, whether its current state moved and whether receipts came behind a position.
-pub async fn rooms_moved(connection: &mut Connection, rooms: &[i64], after: i64) -> Result<Vec<(i64, bool, bool)>> {
+pub async fn rooms_moved(
+    connection: &mut Connection,
+    rooms: &[i64],
+    after: i64,
+) -> Result<Vec<(i64, bool, bool)>> {
     const MOVED: Sql = Sql::per(
         "SELECT w.value, \
          EXISTS (SELECT 1 FROM room_states WHERE room_pk = w.value AND pos > $2), \

@@ -1,0 +1,80 @@
+//! What belongs to one device: to-device messages and the number of its keys.
+//!
+//! Enough is remembered of each device that an answer without news reads nothing.
+
+use crate::error::Result;
+use crate::keys::upload::{self, Counts};
+use crate::server::Server;
+use crate::sync::online::Online;
+use crate::sync::token::Token;
+use crate::to_device::{self, Pending};
+use std::sync::Arc;
+
+/// What is known of a device.
+#[derive(Debug, Default)]
+pub struct DeviceState {
+    counts: Option<Arc<KeyCounts>>,
+    moved: u64,
+    /// The table holds no messages but those that later entries of the log tell of.
+    drained: bool,
+}
+
+impl DeviceState {
+    /// The keys changed in number.
+    pub(super) fn counts_moved(&mut self) {
+        self.counts = None;
+        self.moved += 1;
+    }
+}
+
+/// The number of a device's keys.
+#[derive(Debug, Default)]
+pub(super) struct KeyCounts {
+    /// One-time keys, by algorithm.
+    pub(super) one_time: Counts,
+    /// Algorithms with an unused fallback key.
+    pub(super) fallback: Vec<String>,
+}
+
+impl Server {
+    /// How many keys a device has here.
+    pub(super) async fn key_counts(&self, online: &Online, device_pk: i64) -> Result<Arc<KeyCounts>> {
+        let (known, moved) = online.device(device_pk, |device| (device.counts.clone(), device.moved));
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let one_time = upload::counts(self, device_pk).await?;
+        let fallback = upload::unused_fallback_keys(self, device_pk).await?;
+        let counts = Arc::new(KeyCounts { one_time, fallback });
+        online.device(device_pk, |device| {
+            if device.moved == moved {
+                device.counts = Some(counts.clone());
+            }
+        });
+        Ok(counts)
+    }
+
+    /// Deletes the messages that a token acknowledges. The token must be of this epoch and of the past.
+    pub(super) async fn acknowledge(&self, online: &Online, device_pk: i64, token: &Token) -> Result<()> {
+        if online.device(device_pk, |device| device.drained) {
+            return Ok(());
+        }
+        to_device::acknowledge(self, device_pk, token.to_device).await
+    }
+
+    /// The messages that wait for a device. `is_new`: the log tells of new ones.
+    pub(super) async fn pending_messages(
+        &self,
+        online: &Online,
+        device_pk: i64,
+        upto: i64,
+        is_new: bool,
+    ) -> Result<Pending> {
+        if device_pk == 0 || (!is_new && online.device(device_pk, |device| device.drained)) {
+            return Ok(Pending { events: Vec::new(), upto });
+        }
+        let pending = to_device::pending(self, device_pk, upto).await?;
+        online.device(device_pk, |device| device.drained = pending.events.is_empty());
+        Ok(pending)
+    }
+}

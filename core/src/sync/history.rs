@@ -1,0 +1,215 @@
+//! A room's timeline between two positions, and the state that belongs to it.
+
+use crate::error::{Error, Result};
+use crate::events::client_format::Shape;
+use crate::rooms::cache::{Room, Stored};
+use crate::rooms::state::NodeId;
+use crate::rooms::timeline::Point;
+use crate::server::Server;
+use crate::sync::account::Preferences;
+use crate::sync::answer::{History, List, Timeline};
+use crate::sync::filter::{self, Members};
+use crate::sync::look::{Ask, StateAfter};
+use myelin_storage::rooms::{events, state};
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Events of a room where the filter names no number, and at most.
+const LIMIT: (usize, usize) = (10, 100);
+/// Pages that are read at most to fill a timeline of which the filter leaves out most events.
+const PAGES: usize = 5;
+
+/// What of a room is asked for.
+pub(super) struct Span<'a> {
+    pub(super) room: &'a Room,
+    /// What the client has: the timeline is behind it.
+    pub(super) since: i64,
+    /// What the answer reaches.
+    pub(super) upto: i64,
+    /// The client knows nothing of the room, or wants all state again.
+    pub(super) full_state: bool,
+    /// The state moved in between without an event.
+    pub(super) state_moved: bool,
+    /// The end of the user's time in the room.
+    pub(super) joined_until: i64,
+}
+
+/// The events of a timeline.
+struct Chosen {
+    /// Oldest first.
+    events: Vec<Stored>,
+    limited: bool,
+    /// Nothing between the two positions was left out.
+    complete: bool,
+    start: i64,
+}
+
+/// A timeline with its state, and whether members are among it.
+pub(super) struct Told {
+    pub(super) history: History,
+    pub(super) members_changed: bool,
+}
+
+impl Server {
+    /// The timeline and state of a room for somebody.
+    pub(super) async fn history(
+        &self,
+        ask: &Ask<'_>,
+        preferences: &Preferences,
+        span: &Span<'_>,
+    ) -> Result<Told> {
+        let chosen = self.choose(ask, preferences, span).await?;
+        let state = self.state_of(ask, span, &chosen).await?;
+        let is_member = |event: &Stored| &*event.kind == "m.room.member" && event.is_state();
+        let members_changed = chosen.events.iter().chain(&state).any(is_member);
+        let shape = filter::shape(ask.filter, Shape::Sync);
+        let shown = self.serialize(span.room, &ask.reader, &chosen.events, shape).await?;
+        let timeline = Timeline {
+            events: select(ask, shown)?,
+            limited: chosen.limited,
+            prev_batch: Point(chosen.start).to_string(),
+        };
+        let list = Some(List::from(select(ask, self.serialize_state(&state, shape)?)?));
+        let mut history = History { timeline, ..History::default() };
+        match ask.state_after {
+            StateAfter::Off => history.state = list,
+            StateAfter::Stable => history.state_after = list,
+            StateAfter::Unstable => history.unstable_state_after = list,
+        }
+        Ok(Told { history, members_changed })
+    }
+
+    /// The newest events that the user may see and wants.
+    async fn choose(&self, ask: &Ask<'_>, preferences: &Preferences, span: &Span<'_>) -> Result<Chosen> {
+        let wanted = &ask.filter.room.timeline;
+        let limit = filter::limit(wanted.limit, LIMIT.0, LIMIT.1);
+        let (mut newest_first, mut from, mut looked_at, mut all) = (Vec::new(), span.upto, 0, false);
+        let page = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        for _ in 0..PAGES {
+            let mut connection = self.database.read().await?;
+            let rows = events::newest(&mut connection, span.room.pk, span.since, from, page).await?;
+            drop(connection);
+            all = i64::try_from(rows.len()).is_ok_and(|count| count < page);
+            from = rows.last().map_or(span.since, |(pos, _)| pos - 1);
+            looked_at += rows.len();
+            let pks: Vec<i64> = rows.into_iter().map(|(_, pk)| pk).collect();
+            let events = self.rooms.events(&pks).await?;
+            let seen = self.visible_events(span.room, &ask.reader, span.joined_until, events).await?;
+            let shown = |event: &Stored| event.is_state() || !preferences.ignored.contains(&event.sender);
+            newest_first
+                .extend(seen.into_iter().filter(|event| shown(event) && filter::wants_event(wanted, event)));
+            if all || newest_first.len() > limit {
+                break;
+            }
+        }
+        if !filter::wants_events_of(wanted, &span.room.id) {
+            newest_first.clear();
+        }
+        let complete = all && newest_first.len() == looked_at && looked_at <= limit;
+        let limited = !all || newest_first.len() > limit;
+        newest_first.truncate(limit);
+        newest_first.reverse();
+        let start = newest_first.first().map_or(if all { span.upto } else { from }, |event| event.pos - 1);
+        Ok(Chosen { events: newest_first, limited, complete, start })
+    }
+
+    /// The state events that go with a timeline: what changed before it, or by its end; of members perhaps only those
+    /// who speak in it.
+    async fn state_of(&self, ask: &Ask<'_>, span: &Span<'_>, chosen: &Chosen) -> Result<Vec<Stored>> {
+        let after = ask.state_after != StateAfter::Off;
+        let moved = span.full_state
+            || span.state_moved
+            || !chosen.complete
+            || (after && chosen.events.iter().any(|event| event.is_state()));
+        let root = match chosen.events.first() {
+            Some(first) if !after => first.state_root,
+            _ if !moved && ask.members == Members::All => 0,
+            _ => self.root_at(span.room.pk, span.upto).await?,
+        };
+        let entries = if span.full_state {
+            self.full_state(span.room, root).await?
+        } else if moved {
+            let from = self.root_at(span.room.pk, span.since).await?;
+            self.state_since(span.room, from, root).await?
+        } else {
+            Vec::new()
+        };
+        let mut pks = Vec::with_capacity(entries.len());
+        let mut members = BTreeMap::new();
+        for (kind, key, pk) in entries {
+            match &*kind {
+                "m.room.member" => drop(members.insert(key.to_string(), pk)),
+                _ => pks.push(pk),
+            }
+        }
+        if ask.members != Members::All {
+            self.lazy_members(ask, span, chosen, root, &mut members).await?;
+        }
+        pks.extend(members.into_values());
+        if !filter::wants_events_of(&ask.filter.room.state, &span.room.id) {
+            return Ok(Vec::new());
+        }
+        let shown: BTreeSet<i64> = match after {
+            true => BTreeSet::new(),
+            false => chosen.events.iter().map(|event| event.pk).collect(),
+        };
+        pks.retain(|pk| !shown.contains(pk));
+        let mut state = self.rooms.events(&pks).await?;
+        state.retain(|event| filter::wants_event(&ask.filter.room.state, event));
+        Ok(state)
+    }
+
+    /// Replaces the members that changed by those who speak in the timeline, without those that the device has.
+    async fn lazy_members(
+        &self,
+        ask: &Ask<'_>,
+        span: &Span<'_>,
+        chosen: &Chosen,
+        root: NodeId,
+        members: &mut BTreeMap<String, i64>,
+    ) -> Result<()> {
+        let mut speakers: BTreeSet<&str> = chosen.events.iter().map(|event| event.sender.as_str()).collect();
+        let own = ask.reader.user.as_str();
+        members.retain(|user, _| speakers.contains(user.as_str()) || user == own);
+        if span.full_state {
+            speakers.insert(own);
+        }
+        let missing: Vec<(&str, &str)> = speakers
+            .into_iter()
+            .filter(|user| !members.contains_key(*user))
+            .map(|user| ("m.room.member", user))
+            .collect();
+        for event in self.state_events(span.room, root, &missing).await? {
+            if let Some(user) = &event.state_key {
+                members.insert(user.to_string(), event.pk);
+            }
+        }
+        let key = (ask.reader.device_pk, span.room.pk);
+        let sent = self.online.sent(key, span.full_state);
+        let mut sent = sent.lock();
+        if ask.members == Members::Lazy && !span.full_state {
+            members.retain(|user, pk| sent.get(user.as_str()) != Some(&*pk));
+        }
+        for (user, pk) in &*members {
+            sent.insert(user.as_str().into(), *pk);
+        }
+        for event in chosen.events.iter().filter(|event| &*event.kind == "m.room.member") {
+            if let Some(user) = &event.state_key {
+                sent.insert(user.clone(), event.pk);
+            }
+        }
+        Ok(())
+    }
+
+    async fn root_at(&self, room_pk: i64, pos: i64) -> Result<NodeId> {
+        Ok(state::root_at(&mut self.database.read().await?, room_pk, pos).await?)
+    }
+}
+
+/// The fields that the filter asks for.
+fn select(ask: &Ask<'_>, events: Vec<Box<RawValue>>) -> Result<Vec<Box<RawValue>>> {
+    let Some(fields) = &ask.filter.event_fields else { return Ok(events) };
+    let select =
+        |event: &Box<RawValue>| filter::select_fields(event, fields).map_err(Error::internal_display);
+    events.iter().map(select).collect()
+}

@@ -1,0 +1,205 @@
+//! How much a user has not read: counted when somebody asks, not when an event is sent.
+//!
+//! What was counted stays in memory; the next time only the events behind it are looked at. A receipt of the user throws
+//! it away, and it is counted anew from there. An event of one's own reads its thread up to itself.
+
+use crate::error::{Error, Result};
+use crate::push::rules;
+use crate::rooms::authorize::Powers;
+use crate::rooms::cache::{Room, Stored};
+use crate::rooms::relations::{self, Thread};
+use crate::server::Server;
+use crate::sync::account::Preferences;
+use crate::sync::answer::Count;
+use crate::sync::look::Ask;
+use myelin_storage::rooms::{events, memberships, receipts};
+use ruma::OwnedEventId;
+use ruma::push::PushConditionRoomCtx;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Events that are looked at behind the last receipt: nobody needs to know the number of more.
+const MOST: i64 = 1_000;
+/// The thread of events outside of threads, as in receipts.
+const MAIN: &str = "main";
+
+/// What a user has not read of a room.
+#[derive(Clone, Debug, Default)]
+pub struct Unread {
+    /// The position up to which events are counted.
+    upto: i64,
+    /// How far each thread was read; the empty one stands for all of them.
+    read: HashMap<String, i64>,
+    /// Counts by thread.
+    threads: BTreeMap<String, Count>,
+}
+
+impl Unread {
+    /// The counts of the main timeline, and those of the threads.
+    pub(super) fn by_thread(&self) -> (Count, BTreeMap<String, Count>) {
+        let mut threads = self.threads.clone();
+        let main = threads.remove(MAIN).unwrap_or_default();
+        threads.retain(|_, count| *count != Count::default());
+        (main, threads)
+    }
+
+    /// The counts of everything together, for clients that know no threads.
+    pub(super) fn total(&self) -> Count {
+        self.threads.values().fold(Count::default(), |sum, count| Count {
+            notify: sum.notify + count.notify,
+            highlight: sum.highlight + count.highlight,
+        })
+    }
+
+    fn is_read(&self, thread: &str, pos: i64) -> bool {
+        ["", thread].into_iter().any(|thread| self.read.get(thread).is_some_and(|read| *read >= pos))
+    }
+
+    /// Takes the next event into account.
+    fn add(
+        &mut self,
+        thread: &str,
+        pos: i64,
+        is_own: bool,
+        outcome: impl FnOnce() -> Result<rules::Outcome>,
+    ) -> Result<()> {
+        if is_own {
+            self.read.insert(thread.to_owned(), pos);
+            self.threads.remove(thread);
+        } else if !self.is_read(thread, pos) {
+            let outcome = outcome()?;
+            if outcome.notify {
+                let count = self.threads.entry(thread.to_owned()).or_default();
+                count.notify += 1;
+                count.highlight += u64::from(outcome.highlight);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Server {
+    /// What somebody has not read of a room up to a position. `joined`: the position of their newest member event.
+    pub(super) async fn unread(
+        &self,
+        ask: &Ask<'_>,
+        preferences: &Preferences,
+        room: &Room,
+        joined: i64,
+        upto: i64,
+    ) -> Result<Arc<Unread>> {
+        let key = (ask.reader.user_pk, room.pk);
+        let receipts = self.online.receipts.load(Ordering::Acquire);
+        let mut unread = match self.online.unread.get(&key) {
+            Some(known) if known.upto >= upto => return Ok(known),
+            Some(known) => (*known).clone(),
+            None => self.read_so_far(key.0, room.pk, joined).await?,
+        };
+        let mut connection = self.database.read().await?;
+        let mut rows = events::newest(&mut connection, room.pk, unread.upto, upto, MOST).await?;
+        drop(connection);
+        rows.reverse();
+        let pks: Vec<i64> = rows.into_iter().map(|(_, pk)| pk).collect();
+        let events = self.rooms.events(&pks).await?;
+        let mut context = None;
+        for event in events {
+            let is_own = event.sender == ask.reader.user;
+            if !is_own && preferences.ignored.contains(&event.sender) {
+                continue;
+            }
+            let thread = self.thread_of(&event).await?;
+            if !is_own && context.is_none() {
+                context = Some(self.push_context(ask, room).await?);
+            }
+            let context = context.as_ref();
+            unread.add(&thread, event.pos, is_own, || {
+                let Some(context) = context else { return Ok(rules::Outcome::default()) };
+                let flat = rules::flatten(&event).map_err(Error::internal_display)?;
+                Ok(rules::evaluate(&preferences.rules, &flat, context))
+            })?;
+        }
+        unread.upto = upto;
+        let unread = Arc::new(unread);
+        self.online.unread.insert(key, unread.clone());
+        if self.online.receipts.load(Ordering::Acquire) != receipts {
+            // Somebody has read in the meantime; perhaps it was this user, here.
+            self.online.unread.remove(&key);
+        }
+        Ok(unread)
+    }
+
+    async fn read_so_far(&self, user_pk: i64, room_pk: i64, joined: i64) -> Result<Unread> {
+        let rows = receipts::read_upto(&mut self.database.read().await?, user_pk, &[room_pk]).await?;
+        let read: HashMap<String, i64> = rows.into_iter().map(|(_, thread, pos)| (thread, pos)).collect();
+        let upto = read.get("").copied().unwrap_or(0).max(joined);
+        Ok(Unread { upto, read, threads: BTreeMap::new() })
+    }
+
+    /// The thread that an event counts in.
+    async fn thread_of(&self, event: &Stored) -> Result<String> {
+        let relation = relations::relation(event.content.get());
+        let target: OwnedEventId = match relations::thread_of(event, relation.as_ref()) {
+            Thread::Root(root) => return Ok(root.to_string()),
+            Thread::Main => return Ok(MAIN.to_owned()),
+            Thread::SameAs(target) => target.into_owned(),
+        };
+        let target = self.rooms.event_by_id(&target).await?;
+        let root =
+            target.and_then(|target| relations::relation(target.content.get())?.thread_root().cloned());
+        Ok(root.map_or_else(|| MAIN.to_owned(), |root| root.to_string()))
+    }
+
+    async fn push_context(&self, ask: &Ask<'_>, room: &Room) -> Result<PushConditionRoomCtx> {
+        #[derive(Deserialize)]
+        struct Member {
+            displayname: Option<String>,
+        }
+        let root = self.current_root(room).await?;
+        let user = ask.reader.user;
+        let keys = [("m.room.create", ""), ("m.room.power_levels", ""), ("m.room.member", user.as_str())];
+        let state = self.state_events(room, root, &keys).await?;
+        let find = |kind: &str| state.iter().find(|event| &*event.kind == kind);
+        let name = find("m.room.member").and_then(|event| event.content_as::<Member>()?.displayname);
+        let levels = find("m.room.create").and_then(|create| {
+            let levels = find("m.room.power_levels").map(|event| &**event);
+            Powers::new(&room.rules, create, levels).ok()?.to_notify().ok()
+        });
+        let members =
+            memberships::count(&mut self.database.read().await?, room.pk, memberships::JOIN).await?;
+        Ok(rules::context(&room.id, members.cast_unsigned(), user, name.as_deref(), levels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(unread: &mut Unread, thread: &str, pos: i64, is_own: bool, highlight: bool) {
+        unread.add(thread, pos, is_own, || Ok(rules::Outcome { notify: true, highlight })).unwrap();
+    }
+
+    #[test]
+    fn counts_are_kept_by_thread() {
+        let mut unread = Unread { read: [("$t".to_owned(), 4)].into(), ..Unread::default() };
+        add(&mut unread, MAIN, 3, false, false);
+        add(&mut unread, "$t", 4, false, true);
+        add(&mut unread, "$t", 5, false, true);
+        let (main, threads) = unread.by_thread();
+        assert_eq!(main, Count { notify: 1, highlight: 0 });
+        assert_eq!(threads, [("$t".to_owned(), Count { notify: 1, highlight: 1 })].into());
+        assert_eq!(unread.total(), Count { notify: 2, highlight: 1 });
+        add(&mut unread, "$t", 6, true, false);
+        assert_eq!(unread.total(), Count { notify: 1, highlight: 0 });
+        assert!(unread.by_thread().1.is_empty());
+    }
+
+    #[test]
+    fn a_receipt_without_a_thread_reads_everything() {
+        let mut unread = Unread { read: [(String::new(), 9)].into(), ..Unread::default() };
+        add(&mut unread, MAIN, 8, false, false);
+        add(&mut unread, "$t", 9, false, false);
+        assert_eq!(unread.total(), Count::default());
+    }
+}
