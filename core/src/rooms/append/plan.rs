@@ -23,7 +23,6 @@ pub(super) struct Plan {
     pub(super) pdus: Vec<Arc<Pdu>>,
     pub(super) after: Snapshot,
     pub(super) view: View,
-    pub(super) new_keys: Vec<(String, String)>,
     pub(super) answers: Vec<Result<Vec<OwnedEventId>>>,
 }
 
@@ -401,7 +400,6 @@ impl Planner<'_> {
             pdus: self.pdus,
             after,
             view: self.view,
-            new_keys: self.new_keys,
             answers,
         }
     }
