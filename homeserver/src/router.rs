@@ -20,7 +20,8 @@ use self::{
 use crate::{
     app::App,
     client_api::{
-        account, capabilities, config, device, discovery, filter, profile, push, register, session, tag,
+        account, backup, capabilities, config, device, discovery, filter, keys, profile, push, register,
+        session, tag, to_device,
     },
     extract::Incoming,
     response::ApiError,
@@ -90,6 +91,28 @@ fn client_api() -> Vec<Route> {
         route(push::enable),
         route(push::actions),
         route(push::act),
+        // Encryption
+        route(keys::upload).for_guests(),
+        route(keys::query).for_guests(),
+        route(keys::claim).for_guests(),
+        route(keys::changes),
+        route(keys::upload_signing_keys),
+        route_response(keys::upload_signatures),
+        route(to_device::send).for_guests(),
+        route(backup::create_version),
+        route_response(backup::latest_version),
+        route_response(backup::version),
+        route(backup::update_version),
+        route(backup::delete_version),
+        route(backup::put),
+        route(backup::put_room),
+        route(backup::put_session),
+        route_response(backup::get),
+        route_response(backup::get_room),
+        route_response(backup::get_session),
+        route(backup::delete),
+        route(backup::delete_room),
+        route(backup::delete_session),
         route_response(push::pushers),
     ]
 }
