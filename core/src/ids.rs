@@ -55,8 +55,6 @@ pub struct Ids {
     pub rooms: Counter,
     /// Devices.
     pub devices: Counter,
-    /// One-time keys, by which their order of upload is known.
-    pub keys: Counter,
     users: Counter,
     database: Database,
     by_id: Cache<Arc<str>, i64>,
@@ -72,7 +70,6 @@ impl Ids {
             nodes: counter("nodes"),
             rooms: counter("rooms"),
             devices: counter("devices"),
-            keys: counter("keys"),
             users: counter("users"),
             database: database.clone(),
             by_id: Cache::new(USERS),

@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod events;
 pub mod ids;
+pub mod keys;
 pub mod log;
 pub mod ports;
 pub mod push;
@@ -16,6 +17,7 @@ pub mod rooms;
 pub mod server;
 pub mod state_resolution;
 pub mod sync;
+pub mod to_device;
 pub mod users;
 
 pub use error::{Error, Result};

@@ -14,11 +14,13 @@
 pub mod changes;
 pub mod database;
 pub mod error;
+pub mod keys;
 pub mod log;
 pub mod migrations;
 pub mod rooms;
 pub mod statement;
 pub mod testing;
+pub mod to_device;
 pub mod transaction_ids;
 pub mod users;
 

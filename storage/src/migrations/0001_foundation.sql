@@ -311,12 +311,12 @@ CREATE TABLE one_time_keys(
 ); -- heap
 CREATE INDEX one_time_keys_oldest ON one_time_keys(device_pk, algorithm, key_pk);
 
--- The ledger of one-time keys that were handed out: none of them may be stored again. Hashes, so that the ledger
--- holds no keys.
+-- The ledger of one-time keys that were handed out: none of them may be stored again. Hashes (SHA-256 as
+-- unpadded base64), so that the ledger holds no keys.
 CREATE TABLE issued_one_time_keys(
     device_pk BIGINT NOT NULL,
-    id_hash BYTEA NOT NULL,
-    key_hash BYTEA NOT NULL,
+    id_hash TEXT NOT NULL,
+    key_hash TEXT NOT NULL,
     PRIMARY KEY (device_pk, id_hash)
 ); -- clustered
 

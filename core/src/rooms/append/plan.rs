@@ -395,13 +395,7 @@ impl Planner<'_> {
             numbered.map(|((kind, key), index)| (room.pk, index, kind.clone(), key.clone())).collect();
         let body = |id: &NodeId| self.view.get(id).map(|node| (*id, room.pk, node.encode()));
         self.changes.nodes = self.nodes.iter().filter_map(body).collect();
-        Plan {
-            changes: self.changes,
-            pdus: self.pdus,
-            after,
-            view: self.view,
-            answers,
-        }
+        Plan { changes: self.changes, pdus: self.pdus, after, view: self.view, answers }
     }
 }
 

@@ -1,0 +1,104 @@
+//! Whose keys a client should query again, and whose it may forget.
+
+use crate::error::Result;
+use crate::server::Server;
+use myelin_storage::keys::device_lists;
+use myelin_storage::log::Kind;
+use myelin_storage::rooms::memberships;
+use std::collections::HashSet;
+
+/// Users whose devices changed, as far as a user is concerned. Told too often it does no harm; never told, messages
+/// are encrypted for the wrong devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceLists {
+    /// They share a room and their keys changed, or they began to share one.
+    pub changed: Vec<String>,
+    /// They share no room any more.
+    pub left: Vec<String>,
+}
+
+/// What changed behind `from`, up to `to`.
+///
+/// The memory's tail of the log tells without SQL that nothing did; for older positions the tables are read.
+pub async fn changes(server: &Server, user_pk: i64, from: i64, to: i64) -> Result<DeviceLists> {
+    let recent = server.log.since(from, |entries| {
+        let mut users = HashSet::new();
+        let mut memberships_moved = false;
+        for entry in entries.take_while(|entry| entry.pos <= to) {
+            match entry.kind {
+                Kind::DeviceList => {
+                    users.insert(entry.scope);
+                }
+                Kind::Membership => memberships_moved = true,
+                _ => {}
+            }
+        }
+        (users, memberships_moved)
+    });
+    let (mut candidates, memberships_moved) = match recent {
+        Some(recent) => recent,
+        None => {
+            let users = device_lists::since(&mut server.database.read().await?, from).await?;
+            (users.into_iter().collect(), true)
+        }
+    };
+    let mut parted = HashSet::new();
+    if memberships_moved {
+        moved(server, user_pk, from, to, &mut candidates, &mut parted).await?;
+    }
+    if candidates.is_empty() && parted.is_empty() {
+        return Ok(DeviceLists::default());
+    }
+    let asked: Vec<i64> = candidates.union(&parted).copied().filter(|user| *user != user_pk).collect();
+    let mut connection = server.database.read().await?;
+    let sharing: HashSet<i64> =
+        memberships::sharing(&mut connection, user_pk, &asked).await?.into_iter().collect();
+    drop(connection);
+    // A user's own devices concern them without any room.
+    let changed: Vec<i64> =
+        candidates.iter().copied().filter(|user| *user == user_pk || sharing.contains(user)).collect();
+    let left: Vec<i64> =
+        parted.iter().copied().filter(|user| *user != user_pk && !sharing.contains(user)).collect();
+    Ok(DeviceLists { changed: ids(server, &changed).await?, left: ids(server, &left).await? })
+}
+
+/// Who began or ceased to share a room with the user.
+async fn moved(
+    server: &Server,
+    user_pk: i64,
+    from: i64,
+    to: i64,
+    joined: &mut HashSet<i64>,
+    parted: &mut HashSet<i64>,
+) -> Result<()> {
+    let mut connection = server.database.read().await?;
+    let rooms: Vec<i64> =
+        memberships::of_user(&mut connection, user_pk).await?.iter().map(|m| m.room_pk).collect();
+    let mut joined_rooms = HashSet::new();
+    let mut left_rooms = HashSet::new();
+    for (room, user, membership, _, _) in memberships::changes(&mut connection, &rooms, from, to).await? {
+        let joins = membership == memberships::JOIN;
+        match (user == user_pk, joins) {
+            (true, true) => drop(joined_rooms.insert(room)),
+            (true, false) => drop(left_rooms.insert(room)),
+            (false, true) => drop(joined.insert(user)),
+            (false, false) => drop(parted.insert(user)),
+        }
+    }
+    for room in joined_rooms {
+        let members = memberships::of_room(&mut connection, room, memberships::JOIN).await?;
+        joined.extend(members.into_iter().map(|(user, _)| user).filter(|user| *user != user_pk));
+    }
+    for room in left_rooms {
+        let members = memberships::of_room(&mut connection, room, memberships::JOIN).await?;
+        parted.extend(members.into_iter().map(|(user, _)| user));
+    }
+    Ok(())
+}
+
+async fn ids(server: &Server, users: &[i64]) -> Result<Vec<String>> {
+    let mut ids: Vec<String> =
+        server.ids.user_ids(users).await?.into_iter().map(|(_, id)| id.to_string()).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}

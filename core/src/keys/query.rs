@@ -1,0 +1,118 @@
+//! Device keys and cross-signing keys of users.
+
+use super::{object, text};
+use crate::error::{Error, Result};
+use crate::server::Server;
+use myelin_storage::keys::cross_signing::{self, SignatureRow};
+use myelin_storage::keys::device_keys;
+use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Whose keys are wanted, of which devices; no devices means all.
+pub type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
+
+/// Keys of users.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Device keys; each user of this server that was asked for has an entry.
+    pub device_keys: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, Box<RawValue>>>,
+    /// Master keys.
+    pub master_keys: BTreeMap<OwnedUserId, Box<RawValue>>,
+    /// Self-signing keys.
+    pub self_signing_keys: BTreeMap<OwnedUserId, Box<RawValue>>,
+    /// User-signing keys: only of who asks.
+    pub user_signing_keys: BTreeMap<OwnedUserId, Box<RawValue>>,
+    /// Servers that could not be asked.
+    pub failures: BTreeSet<String>,
+}
+
+/// The signatures to add to keys: by user and target, who signed with which key.
+struct Signatures {
+    by_target: HashMap<(i64, String), Vec<SignatureRow>>,
+    asker_id: OwnedUserId,
+}
+
+/// Reads keys, as `asker` may see them.
+pub async fn query(server: &Server, asker_pk: i64, asker_id: &UserId, wanted: Wanted) -> Result<Answer> {
+    let (local, remote): (Wanted, Wanted) =
+        wanted.into_iter().partition(|(user, _)| user.server_name() == server.name());
+    let mut answer = Answer {
+        failures: remote.keys().map(|user| user.server_name().to_string()).collect(),
+        device_keys: local.keys().map(|user| (user.clone(), BTreeMap::new())).collect(),
+        ..Answer::default()
+    };
+    let ids: Vec<&str> = local.keys().map(|user| user.as_str()).collect();
+    let users: HashMap<i64, String> =
+        server.ids.find_users(&ids).await?.into_iter().map(|(id, pk)| (pk, id)).collect();
+    let pks: Vec<i64> = users.keys().copied().collect();
+    if pks.is_empty() {
+        return Ok(answer);
+    }
+    let mut connection = server.database.read().await?;
+    let devices = device_keys::of_users(&mut connection, &pks).await?;
+    let cross_signing = cross_signing::of_users(&mut connection, &pks).await?;
+    let signatures = cross_signing::signatures(&mut connection, &pks, asker_pk).await?;
+    drop(connection);
+    let signatures = Signatures::new(signatures, asker_id);
+    let owner = |pk: &i64| users.get(pk).and_then(|id| local.get_key_value(id.as_str()));
+    for device in devices {
+        let Some((user_id, of_user)) = owner(&device.user_pk) else { continue };
+        let device_id = OwnedDeviceId::from(device.device_id);
+        if !of_user.is_empty() && !of_user.contains(&device_id) {
+            continue;
+        }
+        let mut keys = object(&device.json)?;
+        signatures.add(&mut keys, device.user_pk, user_id, device_id.as_str());
+        if let Some(name) = device.display_name {
+            let name = CanonicalJsonValue::String(name);
+            let unsigned = CanonicalJsonObject::from([("device_display_name".to_owned(), name)]);
+            keys.insert("unsigned".to_owned(), CanonicalJsonValue::Object(unsigned));
+        }
+        answer.device_keys.entry(user_id.clone()).or_default().insert(device_id, raw(&keys)?);
+    }
+    for key in cross_signing {
+        let Some((user_id, _)) = owner(&key.user_pk) else { continue };
+        let shown = match key.usage.as_str() {
+            "master" => &mut answer.master_keys,
+            "self_signing" => &mut answer.self_signing_keys,
+            "user_signing" if key.user_pk == asker_pk => &mut answer.user_signing_keys,
+            _ => continue,
+        };
+        let mut json = object(&key.json)?;
+        signatures.add(&mut json, key.user_pk, user_id, &key.public_key);
+        shown.insert(user_id.clone(), raw(&json)?);
+    }
+    Ok(answer)
+}
+
+impl Signatures {
+    fn new(rows: Vec<SignatureRow>, asker_id: &UserId) -> Signatures {
+        let mut by_target: HashMap<(i64, String), Vec<SignatureRow>> = HashMap::new();
+        for row in rows {
+            by_target.entry((row.target_user_pk, row.target.clone())).or_default().push(row);
+        }
+        Signatures { by_target, asker_id: asker_id.to_owned() }
+    }
+
+    /// Adds the signatures on a target to its JSON.
+    fn add(&self, json: &mut CanonicalJsonObject, user_pk: i64, user_id: &UserId, target: &str) {
+        for row in self.by_target.get(&(user_pk, target.to_owned())).into_iter().flatten() {
+            let signer = if row.signer_user_pk == user_pk { user_id } else { &*self.asker_id };
+            let Some(all) = entry(json, "signatures") else { return };
+            let Some(of_signer) = entry(all, signer.as_str()) else { return };
+            of_signer.insert(row.signer_key_id.clone(), CanonicalJsonValue::String(row.signature.clone()));
+        }
+    }
+}
+
+/// The object at a key, made if there is none.
+fn entry<'a>(object: &'a mut CanonicalJsonObject, key: &str) -> Option<&'a mut CanonicalJsonObject> {
+    let empty = || CanonicalJsonValue::Object(CanonicalJsonObject::new());
+    object.entry(key.to_owned()).or_insert_with(empty).as_object_mut()
+}
+
+fn raw(object: &CanonicalJsonObject) -> Result<Box<RawValue>> {
+    RawValue::from_string(text(object)?).map_err(|error| Error::internal(error.to_string()))
+}

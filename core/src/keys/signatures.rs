@@ -1,0 +1,183 @@
+//! Signatures that users make on their devices, on their own master key and on other users' master keys.
+
+use super::{object, signatures_by, signed_part, verifies};
+use crate::error::Result;
+use crate::server::Server;
+use myelin_storage::keys::cross_signing::{self, CrossSigningRow, SignatureRow};
+use myelin_storage::keys::{device_keys, device_lists};
+use ruma::canonical_json::CanonicalJsonObject;
+use ruma::{OwnedUserId, UserId};
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Signed keys by user, and by device id or public key.
+pub type Signed = BTreeMap<OwnedUserId, BTreeMap<String, Box<RawValue>>>;
+/// What was not taken.
+pub type Failures = BTreeMap<OwnedUserId, BTreeMap<String, Failure>>;
+
+/// Why a signed key was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// M_INVALID_SIGNATURE: missing, wrong, or on something else than what is stored.
+    InvalidSignature,
+    /// M_NOT_FOUND: there is no such key, or no key to check with.
+    NotFound,
+}
+
+/// What is stored of the users whose keys are signed.
+struct Stored {
+    signer_pk: i64,
+    signer_id: OwnedUserId,
+    cross_signing: Vec<CrossSigningRow>,
+    devices: HashMap<String, CanonicalJsonObject>,
+}
+
+/// Stores the signatures that hold, and tells which do not.
+pub async fn upload(server: &Server, user_pk: i64, user_id: &UserId, signed: Signed) -> Result<Failures> {
+    let ids: Vec<&str> = signed.keys().map(|user| user.as_str()).collect();
+    let users: HashMap<String, i64> = server.ids.find_users(&ids).await?.into_iter().collect();
+    let stored = Stored::read(server, user_pk, user_id, users.values().copied().collect()).await?;
+    let mut failures = Failures::new();
+    let mut good = Vec::new();
+    for (target_id, keys) in &signed {
+        for (target, json) in keys {
+            let checked = match users.get(target_id.as_str()) {
+                Some(target_pk) => stored.check(*target_pk, target, json)?,
+                None => Err(Failure::NotFound),
+            };
+            match checked {
+                Ok(rows) => good.extend(rows),
+                Err(failure) => {
+                    failures.entry(target_id.clone()).or_default().insert(target.clone(), failure);
+                }
+            }
+        }
+    }
+    if !good.is_empty() {
+        server
+            .commit
+            .run(move |tx| {
+                Box::pin(async move {
+                    cross_signing::put_signatures(tx, &good).await?;
+                    let targets: BTreeSet<i64> = good.iter().map(|row| row.target_user_pk).collect();
+                    for target in targets {
+                        device_lists::changed(tx, target).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+    }
+    Ok(failures)
+}
+
+impl Stored {
+    async fn read(
+        server: &Server,
+        signer_pk: i64,
+        signer_id: &UserId,
+        mut users: Vec<i64>,
+    ) -> Result<Stored> {
+        users.push(signer_pk);
+        let mut connection = server.database.read().await?;
+        let cross_signing = cross_signing::of_users(&mut connection, &users).await?;
+        let mut devices = HashMap::new();
+        for device in device_keys::of_users(&mut connection, &[signer_pk]).await? {
+            devices.insert(device.device_id, object(&device.json)?);
+        }
+        Ok(Stored { signer_pk, signer_id: signer_id.to_owned(), cross_signing, devices })
+    }
+
+    fn key(&self, user_pk: i64, usage: &str) -> Option<&CrossSigningRow> {
+        self.cross_signing.iter().find(|key| key.user_pk == user_pk && key.usage == usage)
+    }
+
+    /// The signatures to store for one signed key.
+    fn check(
+        &self,
+        target_pk: i64,
+        target: &str,
+        json: &RawValue,
+    ) -> Result<Result<Vec<SignatureRow>, Failure>> {
+        let Ok(signed) = object(json.get()) else { return Ok(Err(Failure::InvalidSignature)) };
+        let master = self.key(target_pk, "master").filter(|key| key.public_key == target);
+        match master {
+            Some(master) if target_pk == self.signer_pk => self.check_own_master_key(target, &signed, master),
+            Some(master) => {
+                let key = self.key(self.signer_pk, "user_signing");
+                self.check_by(key, target_pk, target, &signed, &object(&master.json)?)
+            }
+            None if target_pk == self.signer_pk => match self.devices.get(target) {
+                Some(device) => {
+                    let key = self.key(self.signer_pk, "self_signing");
+                    self.check_by(key, target_pk, target, &signed, device)
+                }
+                None => Ok(Err(Failure::NotFound)),
+            },
+            None => Ok(Err(Failure::NotFound)),
+        }
+    }
+
+    /// A signature by one of the signer's cross-signing keys.
+    fn check_by(
+        &self,
+        key: Option<&CrossSigningRow>,
+        target_pk: i64,
+        target: &str,
+        signed: &CanonicalJsonObject,
+        stored: &CanonicalJsonObject,
+    ) -> Result<Result<Vec<SignatureRow>, Failure>> {
+        let Some(key) = key else { return Ok(Err(Failure::NotFound)) };
+        let key_id = format!("ed25519:{}", key.public_key);
+        let signature = signatures_by(signed, &self.signer_id).find(|(id, _)| *id == key_id);
+        match signature {
+            Some((_, signature))
+                if same(signed, stored)? && verifies(signed, &key.public_key, signature)? =>
+            {
+                Ok(Ok(vec![self.row(target_pk, target, &key_id, signature)]))
+            }
+            _ => Ok(Err(Failure::InvalidSignature)),
+        }
+    }
+
+    /// Signatures by the signer's devices: all of them must hold.
+    fn check_own_master_key(
+        &self,
+        target: &str,
+        signed: &CanonicalJsonObject,
+        master: &CrossSigningRow,
+    ) -> Result<Result<Vec<SignatureRow>, Failure>> {
+        if !same(signed, &object(&master.json)?)? {
+            return Ok(Err(Failure::InvalidSignature));
+        }
+        let mut rows = Vec::new();
+        for (key_id, signature) in signatures_by(signed, &self.signer_id) {
+            let public_key = key_id
+                .strip_prefix("ed25519:")
+                .and_then(|device| self.devices.get(device))
+                .and_then(|device| device.get("keys")?.as_object()?.get(key_id)?.as_str());
+            match public_key {
+                Some(key) if verifies(signed, key, signature)? => {
+                    rows.push(self.row(self.signer_pk, target, key_id, signature));
+                }
+                _ => return Ok(Err(Failure::InvalidSignature)),
+            }
+        }
+        Ok(if rows.is_empty() { Err(Failure::InvalidSignature) } else { Ok(rows) })
+    }
+
+    fn row(&self, target_user_pk: i64, target: &str, key_id: &str, signature: &str) -> SignatureRow {
+        SignatureRow {
+            target_user_pk,
+            target: target.to_owned(),
+            signer_user_pk: self.signer_pk,
+            signer_key_id: key_id.to_owned(),
+            signature: signature.to_owned(),
+        }
+    }
+}
+
+/// Whether a key that was signed is the one that is stored.
+fn same(signed: &CanonicalJsonObject, stored: &CanonicalJsonObject) -> Result<bool> {
+    Ok(signed_part(signed)? == signed_part(stored)?)
+}

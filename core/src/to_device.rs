@@ -1,0 +1,136 @@
+//! Messages from device to device: encrypted keys, verification and the like.
+//!
+//! A message is a row for each device. It waits until the device says that it has seen it, by a /sync with the token of
+//! the answer that held it. A repeated transaction id sends nothing: the id is noted in the commit of the messages.
+
+use crate::error::{Error, Result};
+use crate::keys::Device;
+use crate::server::Server;
+use myelin_storage::changes::NewToDevice;
+use myelin_storage::keys::device_keys;
+use myelin_storage::{to_device, transaction_ids};
+use ruma::OwnedUserId;
+use ruma::to_device::DeviceIdOrAllDevices;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, HashMap};
+
+/// Messages of one /sync.
+const MOST: i64 = 100;
+/// Bytes of one /sync's messages, as far as it has more than one.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Contents by user and device.
+pub type Messages = BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, Box<RawValue>>>;
+
+/// An event as /sync gives it.
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    sender: &'a str,
+    content: &'a RawValue,
+}
+
+/// Sends messages to devices of this server's users. Devices that are not there are passed over.
+pub async fn send(
+    server: &Server,
+    sender: Device<'_>,
+    event_type: &str,
+    txn_id: String,
+    messages: Messages,
+) -> Result<()> {
+    let rows = address(server, sender, event_type, messages).await?;
+    let (device_pk, scope, now) = (sender.device_pk, format!("sendToDevice/{event_type}"), server.now_ms());
+    server
+        .commit
+        .run(move |tx| {
+            Box::pin(async move {
+                if transaction_ids::insert(tx, device_pk, &scope, &txn_id, "{}", now).await? {
+                    to_device::insert(tx, &rows).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// One row for each device.
+async fn address(
+    server: &Server,
+    sender: Device<'_>,
+    event_type: &str,
+    messages: Messages,
+) -> Result<Vec<NewToDevice>> {
+    let local = |user: &&OwnedUserId| user.server_name() == server.name();
+    let ids: Vec<&str> = messages.keys().filter(local).map(|user| user.as_str()).collect();
+    let users: HashMap<i64, String> =
+        server.ids.find_users(&ids).await?.into_iter().map(|(id, pk)| (pk, id)).collect();
+    let pks: Vec<i64> = users.keys().copied().collect();
+    if pks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let devices = device_keys::devices(&mut server.database.read().await?, &pks).await?;
+    let mut rows = Vec::new();
+    for device in devices {
+        let of_user = users.get(&device.user_pk).and_then(|id| messages.get(id.as_str()));
+        let Some(of_user) = of_user else { continue };
+        let named = of_user.get(&DeviceIdOrAllDevices::DeviceId(device.device_id.into()));
+        let Some(content) = named.or_else(|| of_user.get(&DeviceIdOrAllDevices::AllDevices)) else {
+            continue;
+        };
+        let event = Event { kind: event_type, sender: sender.user_id.as_str(), content };
+        let json = serde_json::to_string(&event).map_err(|error| Error::internal(error.to_string()))?;
+        rows.push(NewToDevice { user_pk: device.user_pk, device_pk: device.device_pk, json });
+    }
+    Ok(rows)
+}
+
+/// What a /sync gives a device.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// The events, oldest first.
+    pub events: Vec<Box<RawValue>>,
+    /// What the token must say, so that the next /sync acknowledges these and no others: the last message's position
+    /// where more wait.
+    pub upto: i64,
+}
+
+/// The oldest messages of a device with positions up to `upto`, bounded in number and bytes.
+pub async fn pending(server: &Server, device_pk: i64, upto: i64) -> Result<Pending> {
+    let rows = to_device::pending(&mut server.database.read().await?, device_pk, upto, MOST).await?;
+    let full = i64::try_from(rows.len()).is_ok_and(|count| count == MOST);
+    let mut pending = Pending { events: Vec::with_capacity(rows.len()), upto };
+    let mut bytes = 0;
+    let mut last = upto;
+    for (pos, json) in rows {
+        bytes += json.len();
+        if bytes > MOST_BYTES && !pending.events.is_empty() {
+            pending.upto = last;
+            return Ok(pending);
+        }
+        let event = RawValue::from_string(json)
+            .map_err(|error| Error::internal(format!("a stored message is damaged: {error}")))?;
+        pending.events.push(event);
+        last = pos;
+    }
+    if full {
+        pending.upto = last;
+    }
+    Ok(pending)
+}
+
+/// Deletes what a device has seen: the messages up to the position of its token. A position of the future
+/// acknowledges nothing.
+pub async fn acknowledge(server: &Server, device_pk: i64, upto: i64) -> Result<()> {
+    if upto > server.log.visible()
+        || !to_device::waits(&mut server.database.read().await?, device_pk, upto).await?
+    {
+        return Ok(());
+    }
+    server
+        .commit
+        .run(move |tx| Box::pin(async move { Ok(to_device::delete(tx, device_pk, upto).await?) }))
+        .await
+        .map(drop)
+}
