@@ -36,6 +36,10 @@ pub fn routes(api: Api) -> Vec<Route> {
 }
 
 fn client_api() -> Vec<Route> {
+    [accounts(), rooms(), encryption()].into_iter().flatten().collect()
+}
+
+fn accounts() -> Vec<Route> {
     vec![
         // Discovery
         route(discovery::versions).for_guests(),
@@ -81,6 +85,21 @@ fn client_api() -> Vec<Route> {
         route(tag::delete),
         route(filter::create).for_guests(),
         route(filter::get).for_guests(),
+        // Push
+        route(push::all).also_at(&["/_matrix/client/v3/pushrules"]),
+        route(push::global).also_at(&["/_matrix/client/v3/pushrules/global"]),
+        route(push::get),
+        route(push::set),
+        route(push::delete),
+        route(push::enabled),
+        route(push::enable),
+        route(push::actions),
+        route(push::act),
+    ]
+}
+
+fn rooms() -> Vec<Route> {
+    vec![
         // Rooms
         route(room::create),
         route(room::event),
@@ -114,16 +133,11 @@ fn client_api() -> Vec<Route> {
         route(message::context).for_guests(),
         route(receipt::create),
         route(receipt::markers),
-        // Push
-        route(push::all).also_at(&["/_matrix/client/v3/pushrules"]),
-        route(push::global).also_at(&["/_matrix/client/v3/pushrules/global"]),
-        route(push::get),
-        route(push::set),
-        route(push::delete),
-        route(push::enabled),
-        route(push::enable),
-        route(push::actions),
-        route(push::act),
+    ]
+}
+
+fn encryption() -> Vec<Route> {
+    vec![
         // Encryption
         route(keys::upload).for_guests(),
         route(keys::query).for_guests(),
