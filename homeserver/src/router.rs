@@ -46,7 +46,7 @@ fn accounts() -> Vec<Route> {
         route(discovery::well_known),
         route_response(capabilities::get).for_guests(),
         // Registration
-        route(register::register),
+        route_response(register::register),
         route(register::available),
         route(register::token_validity),
         route_raw(Method::GET, ADMIN_REGISTER, "none", "shared secret: nonce", register::nonce),

@@ -3,10 +3,17 @@
 // Clippy's exception for tests covers functions marked as tests, not what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod account_data;
 mod bad_requests;
 mod crash;
 mod cross_origin;
+mod devices;
 mod docs;
 mod harness;
+mod login;
 mod ports;
+mod profile;
+mod register;
+mod support;
 mod tidy;
+mod uia;
