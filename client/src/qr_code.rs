@@ -83,7 +83,11 @@ mod tests {
         let lines: Vec<_> = picture.lines().collect();
         let side = lines[0].chars().count();
         assert_eq!(lines.len(), side.div_ceil(2));
-        assert!(lines.iter().all(|line| line.chars().count() == side && line.starts_with("██")));
+        assert!(
+            lines.iter().all(
+                |line| line.chars().count() == side && (line.starts_with("██") || line.starts_with("▀▀"))
+            )
+        );
         assert!(lines[0].chars().all(|c| c == '█'));
     }
 

@@ -173,9 +173,12 @@ impl Session {
         Ok(Self { user: session.meta.user_id, client, profile })
     }
 
-    /// Settings of every sync: members are loaded when they are needed.
+    /// Settings of every sync: members are loaded when they are needed, and the answer comes at once
+    /// (the SDK's own default waits half a minute for something to happen).
     pub fn sync_settings() -> SyncSettings {
-        SyncSettings::new().filter(Filter::FilterDefinition(FilterDefinition::with_lazy_loading()))
+        SyncSettings::new()
+            .timeout(Duration::ZERO)
+            .filter(Filter::FilterDefinition(FilterDefinition::with_lazy_loading()))
     }
 
     /// Fetches what happened since the last time, and sends what encryption has to send.

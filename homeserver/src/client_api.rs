@@ -2,11 +2,13 @@
 
 pub mod account;
 pub mod alias;
+pub mod backup;
 pub mod capabilities;
 pub mod config;
 pub mod device;
 pub mod discovery;
 pub mod filter;
+pub mod keys;
 pub mod membership;
 pub mod message;
 pub mod profile;
@@ -18,3 +20,4 @@ pub mod send;
 pub mod session;
 pub mod state;
 pub mod tag;
+pub mod to_device;

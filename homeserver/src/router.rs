@@ -20,8 +20,8 @@ use self::{
 use crate::{
     app::App,
     client_api::{
-        account, alias, capabilities, config, device, discovery, filter, membership, message, profile, push,
-        receipt, register, room, send, session, state, tag,
+        account, alias, backup, capabilities, config, device, discovery, filter, keys, membership, message,
+        profile, push, receipt, register, room, send, session, state, tag, to_device,
     },
     extract::Incoming,
     response::ApiError,
@@ -37,13 +37,17 @@ pub fn routes(api: Api) -> Vec<Route> {
 }
 
 fn client_api() -> Vec<Route> {
+    [accounts(), rooms(), encryption()].into_iter().flatten().collect()
+}
+
+fn accounts() -> Vec<Route> {
     vec![
         // Discovery
         route(discovery::versions).for_guests(),
         route(discovery::well_known),
         route_response(capabilities::get).for_guests(),
         // Registration
-        route(register::register),
+        route_response(register::register),
         route(register::available),
         route(register::token_validity),
         route_raw(Method::GET, ADMIN_REGISTER, "none", "shared secret: nonce", register::nonce),
@@ -82,6 +86,21 @@ fn client_api() -> Vec<Route> {
         route(tag::delete),
         route(filter::create).for_guests(),
         route(filter::get).for_guests(),
+        // Push
+        route(push::all).also_at(&["/_matrix/client/v3/pushrules"]),
+        route(push::global).also_at(&["/_matrix/client/v3/pushrules/global"]),
+        route(push::get),
+        route(push::set),
+        route(push::delete),
+        route(push::enabled),
+        route(push::enable),
+        route(push::actions),
+        route(push::act),
+    ]
+}
+
+fn rooms() -> Vec<Route> {
+    vec![
         // Rooms
         route(room::create),
         route(room::event),
@@ -116,16 +135,33 @@ fn client_api() -> Vec<Route> {
         route(receipt::create),
         route(receipt::markers),
         sync::v3::endpoint(),
-        // Push
-        route(push::all).also_at(&["/_matrix/client/v3/pushrules"]),
-        route(push::global).also_at(&["/_matrix/client/v3/pushrules/global"]),
-        route(push::get),
-        route(push::set),
-        route(push::delete),
-        route(push::enabled),
-        route(push::enable),
-        route(push::actions),
-        route(push::act),
+    ]
+}
+
+fn encryption() -> Vec<Route> {
+    vec![
+        // Encryption
+        route(keys::upload).for_guests(),
+        route(keys::query).for_guests(),
+        route(keys::claim).for_guests(),
+        route(keys::changes),
+        route(keys::upload_signing_keys),
+        route_response(keys::upload_signatures),
+        route(to_device::send).for_guests(),
+        route(backup::create_version),
+        route_response(backup::latest_version),
+        route_response(backup::version),
+        route(backup::update_version),
+        route(backup::delete_version),
+        route(backup::put),
+        route(backup::put_room),
+        route(backup::put_session),
+        route_response(backup::get),
+        route_response(backup::get_room),
+        route_response(backup::get_session),
+        route(backup::delete),
+        route(backup::delete_room),
+        route(backup::delete_session),
         route_response(push::pushers),
     ]
 }

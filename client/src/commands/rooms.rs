@@ -25,7 +25,7 @@ async fn report(room: &Room, out: &Output) -> Result<()> {
     let is_direct = room.compute_is_dm().await.unwrap_or(false);
     let is_invitation = room.state() == RoomState::Invited;
     let members = room.joined_members_count();
-    let mut notes = vec![format!("{members} members")];
+    let mut notes = vec![format!("{members} member{}", if members == 1 { "" } else { "s" })];
     if is_invitation {
         notes = vec!["invitation: `join` or `leave`".to_owned()];
     }

@@ -152,6 +152,7 @@ async fn perform(request: &VerificationRequest, arguments: &Arguments, out: &Out
     }
     if arguments.scan {
         let qr = qr::scan_from_input(request, out).await?;
+        out.say("The code is right. Now confirm on the other device.")?;
         return qr::wait_until_done(&qr, async || Ok(true)).await;
     }
     if arguments.qr {

@@ -1,4 +1,7 @@
 //! Tests of the core on real databases: SQLite always, PostgreSQL and two replicas where `MYELIN_TEST_POSTGRES` says.
 
+// Clippy's exception for tests covers functions marked as tests, not what they call.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod rooms;
 mod support;

@@ -6,7 +6,7 @@ use axum::response::Response;
 use myelin_core::users::{
     accounts::{self, Registered, Registration},
     registration_tokens,
-    sessions::Wanted,
+    sessions::{LoggedIn, Wanted},
     shared_secret,
     uia::{self, Question},
 };
@@ -15,7 +15,7 @@ use ruma::api::client::account::{
     register::{self, RegistrationKind},
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{
     app::App,
@@ -24,10 +24,7 @@ use crate::{
 };
 
 /// `POST /_matrix/client/v3/register`
-pub async fn register(
-    app: App,
-    request: Ruma<register::v3::Request>,
-) -> Result<register::v3::Response, ApiError> {
+pub async fn register(app: App, request: Ruma<register::v3::Request>) -> Result<Response, ApiError> {
     let Ruma { body, address, .. } = request;
     let server = &*app.server;
     let address = address.map(|address| address.to_string()).unwrap_or_default();
@@ -62,18 +59,27 @@ pub async fn register(
         }
         _ => return Err(ApiError::invalid_param("kind is neither guest nor user")),
     };
-    Ok(answer(accounts::register(server, registration).await?))
+    answer(accounts::register(server, registration).await?)
 }
 
-fn answer(registered: Registered) -> register::v3::Response {
-    let mut response = register::v3::Response::new(registered.user);
-    if let Some(login) = registered.login {
-        response.device_id = Some(login.device);
-        response.access_token = Some(login.tokens.access_token);
-        response.refresh_token = login.tokens.refresh_token;
-        response.expires_in = login.tokens.expires_in_ms.map(milliseconds);
+/// By hand, since ruma writes a null for the device of whom no session was opened.
+fn answer(registered: Registered) -> Result<Response, ApiError> {
+    let mut fields = registered.login.map(login_fields).unwrap_or_default();
+    fields.insert("user_id".to_owned(), registered.user.as_str().into());
+    json(&fields)
+}
+
+/// What the answers to a registration and a login say of the session.
+pub(super) fn login_fields(login: LoggedIn) -> Map<String, Value> {
+    let LoggedIn { device, tokens } = login;
+    let mut fields = Map::new();
+    fields.insert("device_id".to_owned(), device.as_str().into());
+    fields.insert("access_token".to_owned(), tokens.access_token.into());
+    if let Some(token) = tokens.refresh_token {
+        fields.insert("refresh_token".to_owned(), token.into());
+        fields.insert("expires_in_ms".to_owned(), tokens.expires_in_ms.into());
     }
-    response
+    fields
 }
 
 /// A span of time for an answer.
@@ -125,10 +131,8 @@ pub async fn by_shared_secret(app: App, request: Incoming) -> Result<Response, A
     let Body { nonce, username, password, admin, user_type, mac, inhibit_login } = body;
     let asked = shared_secret::Request { nonce, username, password, admin, user_type, mac, inhibit_login };
     let registered = shared_secret::register(&app.server, asked).await?;
-    let mut answer = json!({ "user_id": registered.user, "home_server": app.server.name() });
-    if let (Some(login), Some(fields)) = (registered.login, answer.as_object_mut()) {
-        fields.insert("access_token".to_owned(), login.tokens.access_token.into());
-        fields.insert("device_id".to_owned(), login.device.as_str().into());
-    }
-    json(&answer)
+    let mut fields = registered.login.map(login_fields).unwrap_or_default();
+    fields.insert("user_id".to_owned(), registered.user.as_str().into());
+    fields.insert("home_server".to_owned(), app.server.name().as_str().into());
+    json(&fields)
 }

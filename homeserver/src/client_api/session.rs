@@ -16,7 +16,7 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::register::milliseconds;
+use super::register::{login_fields, milliseconds};
 use crate::{
     app::App,
     extract::{Incoming, Ruma, Session},
@@ -76,19 +76,12 @@ pub async fn login(app: App, request: Incoming) -> Result<Response, ApiError> {
         display_name: body.initial_device_display_name,
         refresh: body.refresh_token,
     };
-    let login = sessions::open(server, user_pk, wanted).await?;
-    let mut answer = json!({
-        "user_id": &*server.ids.user_id(user_pk).await?,
-        "access_token": login.tokens.access_token,
-        "device_id": login.device,
-        "home_server": server.name(),
-        "well_known": { "m.homeserver": { "base_url": app.settings.public_baseurl() } },
-    });
-    if let (Some(token), Some(fields)) = (login.tokens.refresh_token, answer.as_object_mut()) {
-        fields.insert("refresh_token".to_owned(), token.into());
-        fields.insert("expires_in_ms".to_owned(), login.tokens.expires_in_ms.into());
-    }
-    json(&answer)
+    let mut fields = login_fields(sessions::open(server, user_pk, wanted).await?);
+    fields.insert("user_id".to_owned(), Value::from(&*server.ids.user_id(user_pk).await?));
+    fields.insert("home_server".to_owned(), server.name().as_str().into());
+    let base_url = app.settings.public_baseurl();
+    fields.insert("well_known".to_owned(), json!({ "m.homeserver": { "base_url": base_url } }));
+    json(&fields)
 }
 
 async fn by_password(app: &App, body: &Login) -> Result<i64, ApiError> {

@@ -28,8 +28,8 @@ fn free_port() -> u16 {
 impl Processes {
     async fn new(database: Option<String>, replicas: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = database
-            .unwrap_or_else(|| format!("sqlite:{}", folder.path().join("crash.db").display()));
+        let database =
+            database.unwrap_or_else(|| format!("sqlite:{}", folder.path().join("crash.db").display()));
         let ports = (0..replicas).map(|_| free_port()).collect();
         let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
         let mut processes = Self { database, folder, ports, running: Vec::new(), client };
@@ -195,10 +195,18 @@ async fn rounds(database: Option<String>, replicas: usize) {
     }
     assert!(acknowledged.events.len() > 5 * count, "hardly any load: {}", acknowledged.events.len());
     for (kind, value) in &acknowledged.account_data {
-        let stored = processes.get(&format!("/_matrix/client/v3/user/{user}/account_data/{kind}"), token).await;
-        assert!(stored["value"].as_u64().unwrap() >= *value, "{kind}: {stored} where {value} was acknowledged");
+        let stored =
+            processes.get(&format!("/_matrix/client/v3/user/{user}/account_data/{kind}"), token).await;
+        assert!(
+            stored["value"].as_u64().unwrap() >= *value,
+            "{kind}: {stored} where {value} was acknowledged"
+        );
     }
-    println!("{count} rounds, {} events acknowledged, {} in the room", acknowledged.events.len(), found.len());
+    println!(
+        "{count} rounds, {} events acknowledged, {} in the room",
+        acknowledged.events.len(),
+        found.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,19 @@
 //! The HTTP side of the server, started in the process on free ports of the loopback interface.
 
 // Clippy's exception for tests covers functions marked as tests, not what they call.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod account_data;
 mod bad_requests;
 mod crash;
 mod cross_origin;
+mod devices;
 mod docs;
 mod harness;
+mod login;
 mod ports;
+mod profile;
+mod register;
+mod support;
 mod tidy;
+mod uia;

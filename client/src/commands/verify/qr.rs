@@ -73,5 +73,5 @@ pub async fn ask(yes: bool, out: &Output) -> Result<bool> {
     if yes {
         return Ok(true);
     }
-    confirm("The code was scanned. Does the other device say that all is well?", out).await
+    confirm("The code was scanned. Does the other device say that it is right?", out).await
 }

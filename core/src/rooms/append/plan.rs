@@ -23,7 +23,6 @@ pub(super) struct Plan {
     pub(super) pdus: Vec<Arc<Pdu>>,
     pub(super) after: Snapshot,
     pub(super) view: View,
-    pub(super) new_keys: Vec<(String, String)>,
     pub(super) answers: Vec<Result<Vec<OwnedEventId>>>,
 }
 
@@ -396,14 +395,7 @@ impl Planner<'_> {
             numbered.map(|((kind, key), index)| (room.pk, index, kind.clone(), key.clone())).collect();
         let body = |id: &NodeId| self.view.get(id).map(|node| (*id, room.pk, node.encode()));
         self.changes.nodes = self.nodes.iter().filter_map(body).collect();
-        Plan {
-            changes: self.changes,
-            pdus: self.pdus,
-            after,
-            view: self.view,
-            new_keys: self.new_keys,
-            answers,
-        }
+        Plan { changes: self.changes, pdus: self.pdus, after, view: self.view, answers }
     }
 }
 

@@ -14,11 +14,12 @@ pub(super) async fn commit(
     room: &Arc<Room>,
     plan: Plan,
 ) -> Result<Vec<Result<Vec<OwnedEventId>>>> {
-    let Plan { changes, pdus, after, view, new_keys, answers } = plan;
+    let Plan { changes, pdus, after, view, answers } = plan;
     if changes.events.is_empty() && changes.transactions.is_empty() {
         return Ok(answers);
     }
     let moved = !changes.events.is_empty();
+    let new_keys = changes.state_keys.clone();
     let made: Vec<_> = changes.nodes.iter().map(|(id, ..)| *id).collect();
     let (room, rooms) = (room.clone(), server.rooms.clone());
     let publish = move |outcome: &Outcome| {
@@ -34,7 +35,12 @@ pub(super) async fn commit(
         if moved {
             {
                 let mut keys = room.keys.write();
-                new_keys.iter().for_each(|(kind, state_key)| keys.add(kind, state_key));
+                for (_, index, kind, state_key) in &new_keys {
+                    // A reader may have loaded them between the commit and now.
+                    if *index == i64::from(keys.len()) {
+                        keys.add(kind, state_key);
+                    }
+                }
             }
             room.offer(Snapshot { upto: outcome.last, ..after });
         }

@@ -1,0 +1,254 @@
+//! Whole servers in the process, over each kind of database that is there.
+//!
+//! SQLite is always there. With `MYELIN_TEST_POSTGRES`, the URL of a PostgreSQL server on which databases can be made,
+//! each test runs also over PostgreSQL, and over two servers that share one database, requests alternating.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{Method, StatusCode};
+use myelin::{
+    app::{App, AppState},
+    assembly,
+    listeners::Port,
+    router,
+    sessions::Accounts,
+};
+use myelin_core::{
+    Server as Core,
+    config::{self, Api},
+    ports::{SystemRandom, random_device_id},
+};
+use myelin_storage::testing;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinHandle};
+
+/// Status and body of an answer.
+pub type Answer = (StatusCode, Value);
+
+/// One server, or several that are one to their clients.
+pub struct Setup {
+    /// The servers' insides.
+    pub cores: Vec<Arc<Core>>,
+    urls: Vec<String>,
+    next: AtomicUsize,
+    client: Client,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+/// A user on a device.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The user id.
+    pub id: String,
+    /// The device id.
+    pub device: String,
+    /// The access token.
+    pub token: String,
+}
+
+/// Runs a test on every set-up, with default settings.
+pub async fn each_setup<F, Fut>(test: F)
+where
+    F: Fn(Arc<Setup>) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    each_setup_with(&[], test).await;
+}
+
+/// Runs a test on every set-up, with settings as variables: `("REGISTRATION_MODE", "token")`.
+pub async fn each_setup_with<F, Fut>(variables: &[(&str, &str)], test: F)
+where
+    F: Fn(Arc<Setup>) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let mut setups = vec![("sqlite", 1)];
+    let postgres = std::env::var(testing::POSTGRES).ok();
+    if postgres.is_some() {
+        setups.extend([("postgres", 1), ("two replicas", 2)]);
+    }
+    for (name, replicas) in setups {
+        let url = match &postgres {
+            Some(server) if name != "sqlite" => {
+                let database = format!("myelin_{}", random_device_id(&SystemRandom).to_lowercase());
+                Some(testing::postgres(server, &database).await.unwrap().url)
+            }
+            _ => None,
+        };
+        eprintln!("set-up: {name}");
+        let setup = Arc::new(Setup::start(replicas, url.as_deref(), variables).await);
+        test(setup.clone()).await;
+        setup.end().await;
+    }
+}
+
+impl Setup {
+    async fn start(replicas: usize, database: Option<&str>, variables: &[(&str, &str)]) -> Setup {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().display().to_string();
+        let mut all = vec![
+            ("LISTENERS_0_BIND", "127.0.0.1:0"),
+            ("SERVER_NAME", "localhost"),
+            ("DATA_DIR", &data),
+            ("DATABASE_CONNECTIONS", "4"),
+            ("REGISTRATION_MODE", "open"),
+            ("LIMITS_RATE_LIMITS", "false"),
+            ("LIMITS_PASSWORD_HASHING_MEMORY_KIB", "8"),
+            ("LIMITS_PASSWORD_HASHING_ITERATIONS", "1"),
+        ];
+        all.extend(database.map(|url| ("DATABASE_URL", url)));
+        all.extend_from_slice(variables);
+        let (stop, stopping) = watch::channel(false);
+        let (mut cores, mut urls, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..replicas {
+            let variables = all.iter().map(|(name, value)| (format!("MYELIN_{name}"), (*value).to_owned()));
+            let settings = config::load(None, variables).unwrap();
+            let port = Port::open(&settings.listeners[0]).await.unwrap();
+            urls.push(format!("http://{}", port.address));
+            let core = assembly::open_server(settings).await.unwrap();
+            let accounts = Box::new(Accounts(core.clone()));
+            let app: App = Arc::new(AppState::new(core.clone(), accounts, stopping.clone()));
+            let router = router::build(&app, router::routes(Api::Client));
+            tasks.push(tokio::spawn(port.serve(router, stopping.clone())));
+            cores.push(core);
+        }
+        let client = Client::new();
+        let next = AtomicUsize::new(0);
+        Setup { cores, urls, next, client, stop, tasks, _folder: folder }
+    }
+
+    async fn end(&self) {
+        self.stop.send_replace(true);
+        for core in &self.cores {
+            core.close().await;
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+
+    /// The next server's address.
+    pub fn url(&self) -> &str {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.urls[next % self.urls.len()]
+    }
+
+    /// Sends a request to the next server.
+    pub async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.url()));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json().await.unwrap())
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str, token: impl Into<Option<&str>>) -> Answer {
+        self.call(Method::GET, path, token.into(), None).await
+    }
+
+    /// POST.
+    pub async fn post(&self, path: &str, token: impl Into<Option<&str>>, body: Value) -> Answer {
+        self.call(Method::POST, path, token.into(), Some(body)).await
+    }
+
+    /// PUT.
+    pub async fn put(&self, path: &str, token: impl Into<Option<&str>>, body: Value) -> Answer {
+        self.call(Method::PUT, path, token.into(), Some(body)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str, token: impl Into<Option<&str>>, body: Value) -> Answer {
+        self.call(Method::DELETE, path, token.into(), Some(body)).await
+    }
+
+    /// Registers a user whose password is the name.
+    pub async fn register(&self, name: &str) -> User {
+        let body = json!({ "username": name, "password": name, "auth": { "type": "m.login.dummy" } });
+        User::of(ok(self.post("/_matrix/client/v3/register", None, body).await))
+    }
+
+    /// Logs a user in on a new device.
+    pub async fn login(&self, name: &str) -> User {
+        let body = json!({
+            "type": "m.login.password",
+            "identifier": { "type": "m.id.user", "user": name },
+            "password": name,
+        });
+        User::of(ok(self.post("/_matrix/client/v3/login", None, body).await))
+    }
+
+    /// Waits until a token is refused: a replica hears of another one's revocations within moments.
+    pub async fn until_refused(&self, token: &str) -> Value {
+        let mut refused = 0;
+        for _ in 0..200 {
+            let (status, body) = self.get("/_matrix/client/v3/account/whoami", token).await;
+            refused = if status == StatusCode::UNAUTHORIZED { refused + 1 } else { 0 };
+            if refused == self.urls.len() {
+                assert_eq!(body["errcode"], "M_UNKNOWN_TOKEN", "{body}");
+                return body;
+            }
+            assert!(refused > 0 || self.urls.len() > 1, "one server honours no revoked token: {body}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the token is still honoured");
+    }
+}
+
+impl User {
+    /// From the answer to a registration or login.
+    pub fn of(body: Value) -> User {
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        User { id: text("user_id"), device: text("device_id"), token: text("access_token") }
+    }
+}
+
+/// The body of a 200.
+#[track_caller]
+pub fn ok(answer: Answer) -> Value {
+    let (status, body) = answer;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    body
+}
+
+/// Checks status and errcode.
+#[track_caller]
+pub fn refused(answer: Answer, status: u16, errcode: &str) -> Value {
+    let (found, body) = answer;
+    assert_eq!((found.as_u16(), body["errcode"].as_str()), (status, Some(errcode)), "{body}");
+    assert!(body["error"].is_string(), "{body}");
+    body
+}
+
+/// The session of a request for authentication, with 401.
+#[track_caller]
+pub fn asked(answer: Answer) -> (String, Value) {
+    let (status, body) = answer;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{body}");
+    assert!(body["flows"].is_array(), "{body}");
+    (body["session"].as_str().unwrap().to_owned(), body)
+}
+
+/// The answer of a user to the question for the password, which is the name.
+pub fn password_auth(name: &str, session: &str) -> Value {
+    json!({
+        "type": "m.login.password",
+        "identifier": { "type": "m.id.user", "user": name },
+        "password": name,
+        "session": session,
+    })
+}
