@@ -21,3 +21,4 @@ pub mod session;
 pub mod state;
 pub mod tag;
 pub mod to_device;
+pub mod typing;

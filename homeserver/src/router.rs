@@ -21,7 +21,7 @@ use crate::{
     app::App,
     client_api::{
         account, alias, backup, capabilities, config, device, discovery, filter, keys, membership, message,
-        profile, push, receipt, register, room, send, session, state, tag, to_device,
+        profile, push, receipt, register, room, send, session, state, tag, to_device, typing,
     },
     extract::Incoming,
     response::ApiError,
@@ -134,6 +134,7 @@ fn rooms() -> Vec<Route> {
         route(message::context).for_guests(),
         route(receipt::create),
         route(receipt::markers),
+        route(typing::set),
         sync::v3::endpoint(),
     ]
 }

@@ -2,6 +2,7 @@
 //!
 //! A serial number counts the changes; it stands in the tokens of /sync beside the position of the log.
 
+use crate::server::Server;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
@@ -92,6 +93,15 @@ impl State {
                 *serial += 1;
                 room.serial = *serial;
             }
+        }
+    }
+}
+
+impl Server {
+    /// Notes that somebody types for so many milliseconds, or has stopped, and wakes those who listen to the room here.
+    pub fn set_typing(&self, room: &crate::rooms::cache::Room, user_pk: i64, timeout_ms: Option<i64>) {
+        if self.typing.set(room.pk, user_pk, self.now_ms(), timeout_ms) {
+            self.online.wake_room(room.pk);
         }
     }
 }
