@@ -15,5 +15,6 @@ mod ports;
 mod profile;
 mod register;
 mod support;
+mod sync;
 mod tidy;
 mod uia;
