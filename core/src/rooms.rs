@@ -3,6 +3,7 @@
 pub mod aliases;
 pub mod append;
 pub mod authorize;
+mod bundled;
 pub mod cache;
 pub mod create;
 pub mod lookup;

@@ -98,6 +98,7 @@ impl Server {
         let at = self.at_events(room, reader, events).await?;
         let transactions = self.transactions_of(reader, events).await?;
         let redacting = self.redacting(events).await?;
+        let bundled = self.bundled(room, reader, events, shape).await?;
         let mut shown = Vec::with_capacity(events.len());
         for event in events {
             let before = self.replaced(room, event).await?;
@@ -113,6 +114,7 @@ impl Server {
                 replaces_state: before.as_ref().map(|before| &*before.event_id),
                 redacted_because: because.as_deref(),
                 membership: at.get(&event.state_root).map(|at| after(event, reader, at.membership).as_str()),
+                relations: bundled.get(event.event_id.as_str()).map(|bundled| &**bundled),
                 ..Unsigned::default()
             };
             shown.push(write(event, shape, &unsigned)?);
@@ -125,7 +127,7 @@ impl Server {
         events.iter().map(|event| self.plain(event, shape)).collect()
     }
 
-    fn plain(&self, event: &Stored, shape: Shape) -> Result<Box<RawValue>> {
+    pub(super) fn plain(&self, event: &Stored, shape: Shape) -> Result<Box<RawValue>> {
         let age = Some(client_format::age(event, self.now_ms().cast_unsigned()));
         write(event, shape, &Unsigned { age, ..Unsigned::default() })
     }

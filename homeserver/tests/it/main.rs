@@ -14,5 +14,6 @@ mod ports;
 mod profile;
 mod register;
 mod support;
+mod sync;
 mod tidy;
 mod uia;
