@@ -1,5 +1,6 @@
 //! The HTTP side of the server, started in the process on free ports of the loopback interface.
 
+// Clippy's exception for tests covers functions marked as tests, not what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod account_data;
