@@ -1,6 +1,7 @@
 //! Handlers of the client-server API, one file for each ruma module: parse, call, answer.
 
 pub mod account;
+pub mod alias;
 pub mod backup;
 pub mod capabilities;
 pub mod config;
@@ -8,9 +9,15 @@ pub mod device;
 pub mod discovery;
 pub mod filter;
 pub mod keys;
+pub mod membership;
+pub mod message;
 pub mod profile;
 pub mod push;
+pub mod receipt;
 pub mod register;
+pub mod room;
+pub mod send;
 pub mod session;
+pub mod state;
 pub mod tag;
 pub mod to_device;

@@ -20,8 +20,8 @@ use self::{
 use crate::{
     app::App,
     client_api::{
-        account, backup, capabilities, config, device, discovery, filter, keys, profile, push, register,
-        session, tag, to_device,
+        account, alias, backup, capabilities, config, device, discovery, filter, keys, membership, message,
+        profile, push, receipt, register, room, send, session, state, tag, to_device,
     },
     extract::Incoming,
     response::ApiError,
@@ -81,6 +81,39 @@ fn client_api() -> Vec<Route> {
         route(tag::delete),
         route(filter::create).for_guests(),
         route(filter::get).for_guests(),
+        // Rooms
+        route(room::create),
+        route(room::event),
+        route(room::aliases),
+        route(alias::get),
+        route(alias::create),
+        route(alias::delete),
+        route(alias::visibility),
+        route(alias::set_visibility),
+        // Membership
+        route(membership::join_by_id),
+        route(membership::join_by_id_or_alias),
+        route(membership::invite),
+        route(membership::leave).for_guests(),
+        route(membership::forget),
+        route(membership::kick),
+        route(membership::ban),
+        route(membership::unban),
+        route(membership::joined_rooms).for_guests(),
+        route(membership::joined_members).for_guests(),
+        route(membership::members).for_guests(),
+        // Events
+        route_raw(Method::PUT, SEND, TOKEN, "send message event", send::message)
+            .also_at(&["/_matrix/client/r0/rooms/{room_id}/send/{event_type}/{txn_id}"])
+            .for_guests(),
+        state_event(Method::PUT, send::state).for_guests(),
+        state_event(Method::GET, state::one).for_guests(),
+        route(state::all).for_guests(),
+        route(send::redact),
+        route(message::list).for_guests(),
+        route(message::context).for_guests(),
+        route(receipt::create),
+        route(receipt::markers),
         // Push
         route(push::all).also_at(&["/_matrix/client/v3/pushrules"]),
         route(push::global).also_at(&["/_matrix/client/v3/pushrules/global"]),
@@ -117,8 +150,24 @@ fn client_api() -> Vec<Route> {
     ]
 }
 
+const SEND: &str = "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}";
 const TOKEN: &str = "access token";
 const ADMIN_REGISTER: &str = "/_synapse/admin/v1/register";
+
+/// A route to one piece of a room's state. An empty state key may be left out, with or without its slash.
+fn state_event<F, Fut>(method: Method, handler: F) -> Route
+where
+    F: Fn(App, Incoming) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
+{
+    let path = "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}";
+    route_raw(method, path, TOKEN, "state event", handler).also_at(&[
+        "/_matrix/client/v3/rooms/{room_id}/state/{event_type}",
+        "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/",
+        "/_matrix/client/r0/rooms/{room_id}/state/{event_type}/{state_key}",
+        "/_matrix/client/r0/rooms/{room_id}/state/{event_type}",
+    ])
+}
 
 /// A route to a field of a profile.
 fn field<F, Fut>(method: Method, authentication: &'static str, handler: F) -> Route

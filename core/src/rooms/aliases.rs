@@ -143,6 +143,19 @@ impl Server {
         Ok(())
     }
 
+    /// Whether the directory shows a room.
+    pub async fn is_published(&self, room: &Room) -> Result<bool> {
+        Ok(aliases::is_published(&mut self.database.read().await?, room.pk).await?)
+    }
+
+    /// M_FORBIDDEN for whoever may not set the room's canonical alias: the directory is for those who may.
+    pub async fn must_rule_aliases(&self, room: &Room, user: &UserId) -> Result<()> {
+        match self.may_set_canonical_alias(room, user).await? {
+            true => Ok(()),
+            false => Err(Error::forbidden("you have no power over the room's entry in the directory")),
+        }
+    }
+
     /// Shows a room in the directory, or no longer.
     pub async fn publish_room(&self, room: &Room, published: bool) -> Result<()> {
         let room_pk = room.pk;

@@ -9,6 +9,7 @@ use crate::rooms::cache::Room;
 use crate::rooms::state::NodeId;
 use crate::rooms::visibility::Membership;
 use crate::server::Server;
+use crate::users;
 use myelin_storage::rooms::memberships;
 use myelin_storage::users::profiles;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
@@ -205,11 +206,31 @@ impl Server {
         Ok(content)
     }
 
+    /// Repeats a user's profile in the member events of the rooms that they are joined to. What a room's rules refuse
+    /// stays as it is there.
+    pub async fn update_member_events(self: &Arc<Self>, user: &UserId, user_pk: i64) -> Result<()> {
+        let profile = self.member_profile(user).await?;
+        for room_pk in users::profiles::joined_rooms(self, user_pk).await? {
+            let room = self.rooms.by_pk(room_pk).await?;
+            let root = self.current_root(&room).await?;
+            let before: Option<Map<String, Value>> =
+                self.state_content(&room, root, "m.room.member", user.as_str()).await?;
+            let mut content = before.unwrap_or_default();
+            content.retain(|field, _| !users::profiles::is_in_member_events(field));
+            content.extend(profile.clone());
+            match self.set_membership(&room, user, user, content).await {
+                Ok(()) | Err(Error::Forbidden(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// The fields of a user's profile that member events carry.
     async fn member_profile(&self, user: &UserId) -> Result<Map<String, Value>> {
         let user_pk = self.ids.user(user.as_str()).await?;
         let fields = profiles::all(&mut self.database.read().await?, user_pk).await?;
-        let shown = fields.into_iter().filter(|(field, _)| matches!(&**field, "displayname" | "avatar_url"));
+        let shown = fields.into_iter().filter(|(field, _)| users::profiles::is_in_member_events(field));
         Ok(shown.filter_map(|(field, value)| Some((field, serde_json::from_str(&value).ok()?))).collect())
     }
 

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::rooms::cache::Room;
 use crate::server::Server;
+use crate::users::account_data;
 use myelin_storage::changes::{Changes, NewReceipt};
 use ruma::EventId;
 
@@ -16,6 +17,12 @@ pub enum Audience {
 }
 
 impl Server {
+    /// Notes how far somebody has read everything: account data of the room, as the specification has it.
+    pub async fn fully_read(&self, room: &Room, user_pk: i64, event_id: &EventId) -> Result<()> {
+        let content = serde_json::json!({ "event_id": event_id }).to_string();
+        account_data::put(self, user_pk, room.pk, "m.fully_read".to_owned(), content).await
+    }
+
     /// Notes that somebody has read up to an event: in the whole room (`thread` empty), its main timeline (`main`) or a
     /// thread (the id of its root). A receipt for an earlier event than the last one changes nothing.
     pub async fn read(

@@ -7,7 +7,10 @@ use ruma::api::client::room::Visibility;
 use crate::{app::App, extract::Ruma, response::ApiError};
 
 /// `GET /directory/room/{roomAlias}`
-pub async fn get(app: App, request: Ruma<get_alias::v3::Request>) -> Result<get_alias::v3::Response, ApiError> {
+pub async fn get(
+    app: App,
+    request: Ruma<get_alias::v3::Request>,
+) -> Result<get_alias::v3::Response, ApiError> {
     let room = app.server.resolve_alias(&request.body.room_alias).await?;
     Ok(get_alias::v3::Response::new(room.id.clone(), vec![app.server.owned_name()]))
 }

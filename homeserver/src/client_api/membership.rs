@@ -44,7 +44,12 @@ async fn find(app: &App, id: &OwnedRoomOrAliasId) -> Result<Arc<Room>, ApiError>
     Ok(app.server.rooms.get(id).await?)
 }
 
-async fn join(app: &App, room: &Arc<Room>, user: &ruma::UserId, reason: Option<String>) -> Result<(), ApiError> {
+async fn join(
+    app: &App,
+    room: &Arc<Room>,
+    user: &ruma::UserId,
+    reason: Option<String>,
+) -> Result<(), ApiError> {
     let mut extra = Map::new();
     if let Some(reason) = reason {
         extra.insert("reason".to_owned(), reason.into());
@@ -99,10 +104,7 @@ pub async fn kick(
 }
 
 /// `POST /rooms/{roomId}/ban`
-pub async fn ban(
-    app: App,
-    request: Ruma<ban_user::v3::Request>,
-) -> Result<ban_user::v3::Response, ApiError> {
+pub async fn ban(app: App, request: Ruma<ban_user::v3::Request>) -> Result<ban_user::v3::Response, ApiError> {
     let Ruma { body, identity, .. } = request;
     let room = app.server.rooms.find(&body.room_id).await?.ok_or_else(not_in)?;
     app.server.ban(&room, &identity.user, &body.user_id, body.reason).await?;

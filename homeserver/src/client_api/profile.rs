@@ -45,7 +45,10 @@ pub async fn set_field(app: App, request: Incoming) -> Result<Response, ApiError
     session.check_is(&user)?;
     let mut body: Map<String, Value> = request.read_json(&app).await?;
     let value = body.remove(&field).ok_or_else(|| ApiError::missing_param(field.clone()))?;
-    profiles::put(&app.server, session.user_pk, field, value).await?;
+    let in_rooms = profiles::is_in_member_events(&field);
+    if profiles::put(&app.server, session.user_pk, field, value).await? && in_rooms {
+        app.server.update_member_events(&user, session.user_pk).await?;
+    }
     json(&json!({}))
 }
 
@@ -54,6 +57,9 @@ pub async fn delete_field(app: App, request: Incoming) -> Result<Response, ApiEr
     let session = request.authenticate::<AccessToken>(&app).await?;
     let (user, field) = arguments(&request)?;
     session.check_is(&user)?;
-    profiles::delete(&app.server, session.user_pk, field).await?;
+    let in_rooms = profiles::is_in_member_events(&field);
+    if profiles::delete(&app.server, session.user_pk, field).await? && in_rooms {
+        app.server.update_member_events(&user, session.user_pk).await?;
+    }
     json(&json!({}))
 }

@@ -21,7 +21,9 @@ pub async fn create(
     let Ruma { body, identity, .. } = request;
     let thread = thread(&body.thread)?;
     match body.receipt_type {
-        ReceiptType::Read => read(&app, &identity, &body.room_id, Audience::Public, thread, &body.event_id).await?,
+        ReceiptType::Read => {
+            read(&app, &identity, &body.room_id, Audience::Public, thread, &body.event_id).await?
+        }
         ReceiptType::ReadPrivate => {
             read(&app, &identity, &body.room_id, Audience::Private, thread, &body.event_id).await?;
         }
@@ -74,7 +76,12 @@ async fn read(
     Ok(app.server.read(&room, session.user_pk, audience, thread, event_id).await?)
 }
 
-async fn fully_read(app: &App, session: &Session, room_id: &RoomId, event_id: &EventId) -> Result<(), ApiError> {
+async fn fully_read(
+    app: &App,
+    session: &Session,
+    room_id: &RoomId,
+    event_id: &EventId,
+) -> Result<(), ApiError> {
     let room = app.server.joined_room(room_id, &session.user).await?;
     Ok(app.server.fully_read(&room, session.user_pk, event_id).await?)
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::{
-    app::{App, AppState},
+    app::App,
     extract::{Incoming, Ruma, Session},
     response::{ApiError, json},
 };
@@ -21,7 +21,7 @@ pub async fn message(app: App, incoming: Incoming) -> Result<Response, ApiError>
     let session = incoming.authenticate::<AccessToken>(&app).await?;
     let [room_id, kind, txn_id] = arguments(&incoming)?;
     let room_id = room(&room_id)?;
-    app.limit_messages(&session)?;
+    limit(&app, &session)?;
     let content: Box<RawValue> = incoming.read_json(&app).await?;
     let transaction = transaction(&session, format!("send/{room_id}/{kind}"), txn_id);
     let sent = app.server.send_message(&room_id, &session.user, kind, content, transaction).await?;
@@ -35,7 +35,7 @@ pub async fn state(app: App, incoming: Incoming) -> Result<Response, ApiError> {
     let (room_id, kind) = (arguments.next().unwrap_or_default(), arguments.next().unwrap_or_default());
     let state_key = arguments.next().unwrap_or_default();
     let room_id = room(&room_id)?;
-    app.limit_messages(&session)?;
+    limit(&app, &session)?;
     let content: Box<RawValue> = incoming.read_json(&app).await?;
     let sent = app.server.send_state(&room_id, &session.user, kind, state_key, content).await?;
     event_id(&sent)
@@ -49,16 +49,16 @@ pub async fn redact(
     let Ruma { body, identity, .. } = request;
     let scope = format!("redact/{}/{}", body.room_id, body.event_id);
     let transaction = transaction(&identity, scope, body.txn_id.to_string());
-    let sent = app
-        .server
-        .redact(&body.room_id, &identity.user, &body.event_id, body.reason, transaction)
-        .await?;
+    let sent =
+        app.server.redact(&body.room_id, &identity.user, &body.event_id, body.reason, transaction).await?;
     Ok(redact_event::v3::Response::new(sent))
 }
 
 fn arguments<const N: usize>(incoming: &Incoming) -> Result<[String; N], ApiError> {
     let found = incoming.arguments.clone();
-    found.try_into().map_err(|_| ApiError::internal("a route has another number of arguments than its handler"))
+    found
+        .try_into()
+        .map_err(|_| ApiError::internal("a route has another number of arguments than its handler"))
 }
 
 pub(super) fn room(id: &str) -> Result<ruma::OwnedRoomId, ApiError> {
@@ -66,16 +66,15 @@ pub(super) fn room(id: &str) -> Result<ruma::OwnedRoomId, ApiError> {
 }
 
 fn transaction(session: &Session, scope: String, id: String) -> Option<Transaction> {
-    session.device_pk.map(|device_pk| Transaction { device_pk, scope, id })
+    // Without a device there is nothing that the id could be unique to.
+    session.device.as_ref().map(|_| Transaction { device_pk: session.device_pk, scope, id })
 }
 
 fn event_id(id: &OwnedEventId) -> Result<Response, ApiError> {
     json(&json!({ "event_id": id }))
 }
 
-impl AppState {
-    /// Counts an event of a user's. M_LIMIT_EXCEEDED.
-    pub(super) fn limit_messages(&self, session: &Session) -> Result<(), ApiError> {
-        self.rate_limits.message.check(session.user.as_str(), self.uptime())
-    }
+/// Counts an event of a user's. M_LIMIT_EXCEEDED.
+fn limit(app: &App, session: &Session) -> Result<(), ApiError> {
+    app.rate_limits.message.check(session.user.as_str(), app.now())
 }

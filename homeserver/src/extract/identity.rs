@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use hyper::Request;
+use myelin_core::rooms::serialize::Reader;
 use ruma::{
     DeviceId, OwnedDeviceId, OwnedUserId, UserId,
     api::auth_scheme::{
@@ -36,6 +37,11 @@ impl Session {
     /// The device, for endpoints that make no sense without one.
     pub fn device(&self) -> Result<&DeviceId, ApiError> {
         self.device.as_deref().ok_or_else(|| ApiError::missing_param("the access token has no device"))
+    }
+
+    /// The user and device, for what reads events.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { user: &self.user, user_pk: self.user_pk, device_pk: self.device_pk }
     }
 
     /// Refuses a path that names another user than who asks.

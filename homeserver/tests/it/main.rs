@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_requests;
+mod crash;
 mod cross_origin;
 mod docs;
 mod harness;

@@ -290,6 +290,7 @@ CREATE TABLE transaction_ids(
     PRIMARY KEY (device_pk, scope, txn_id)
 ); -- clustered
 CREATE INDEX transaction_ids_ts ON transaction_ids(ts);
+CREATE INDEX transaction_ids_answer ON transaction_ids(answer);
 
 -- Device keys as uploaded (signatures by others apart).
 CREATE TABLE device_keys(

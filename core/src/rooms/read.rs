@@ -1,0 +1,266 @@
+//! What clients read of rooms: single events, context, pages of messages, members.
+
+use crate::error::{Error, Result};
+use crate::events::client_format::Shape;
+use crate::rooms::cache::{Room, Stored};
+use crate::rooms::serialize::Reader;
+use crate::rooms::timeline::{Point, Reading};
+use crate::server::Server;
+use crate::sync::filter;
+use myelin_storage::rooms::{memberships, state};
+use ruma::api::client::filter::RoomEventFilter;
+use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+
+type Shown = Vec<Box<RawValue>>;
+
+/// Events that are looked at for one page, when a filter leaves out most of them.
+const LOOKED_AT: usize = 2_000;
+
+/// An answer of /messages.
+pub struct Messages {
+    /// Where the page begins.
+    pub start: Point,
+    /// Where the next one does, if there is one.
+    pub end: Option<Point>,
+    /// The events.
+    pub chunk: Shown,
+    /// The senders' member events, where the client loads members lazily.
+    pub state: Shown,
+}
+
+/// An answer of /context.
+pub struct Context {
+    /// Where events before the context are.
+    pub start: Point,
+    /// Where events behind the context are.
+    pub end: Point,
+    /// The events before, newest first.
+    pub before: Shown,
+    /// The event itself.
+    pub event: Box<RawValue>,
+    /// The events behind, oldest first.
+    pub after: Shown,
+    /// The room's state at the last of them.
+    pub state: Shown,
+}
+
+#[derive(Deserialize)]
+struct MemberContent {
+    displayname: Option<String>,
+    avatar_url: Option<String>,
+}
+
+impl Reading {
+    /// The end of the reader's last time in the room; see [`Server::visible_events`].
+    pub fn joined_until(&self) -> i64 {
+        match self.joined || self.upto < i64::MAX {
+            true => self.upto,
+            // Somebody who only looks in was never joined.
+            false => 0,
+        }
+    }
+}
+
+impl Server {
+    /// One event that the reader may see. M_NOT_FOUND otherwise, so that nothing is told about events of other rooms.
+    pub async fn event_for(
+        &self,
+        room_id: &RoomId,
+        event_id: &EventId,
+        reader: &Reader<'_>,
+    ) -> Result<Box<RawValue>> {
+        let (reading, event) = self.readable_event(room_id, event_id, reader).await?;
+        let shown = self.serialize(&reading.room, reader, &[event], Shape::Full).await?;
+        shown.into_iter().next().ok_or_else(|| Error::internal("an event was lost"))
+    }
+
+    async fn readable_event(
+        &self,
+        room_id: &RoomId,
+        event_id: &EventId,
+        reader: &Reader<'_>,
+    ) -> Result<(Reading, Stored)> {
+        let reading = self.reading(room_id, reader.user_pk).await?;
+        let missing = || Error::not_found("there is no such event here, or you may not see it");
+        let event = self.rooms.event_by_id(event_id).await?.ok_or_else(missing)?;
+        if event.room_pk != reading.room.pk || event.rejected || event.soft_failed || event.pos > reading.upto
+        {
+            return Err(missing());
+        }
+        let joined = reading.joined_until();
+        let visible = self.visible_events(&reading.room, reader, joined, vec![event]).await?;
+        let event = visible.into_iter().next().ok_or_else(missing)?;
+        Ok((reading, event))
+    }
+
+    /// A page of a room's messages.
+    pub async fn messages(
+        &self,
+        room_id: &RoomId,
+        reader: &Reader<'_>,
+        span: (Option<Point>, Option<Point>),
+        backwards: bool,
+        limit: usize,
+        filter: &RoomEventFilter,
+    ) -> Result<Messages> {
+        let reading = self.reading(room_id, reader.user_pk).await?;
+        let newest = Point(self.log.visible());
+        let start = span.0.unwrap_or(if backwards { newest } else { Point(0) });
+        let (mut from, mut chosen, mut looked) = (Some(start), Vec::new(), 0);
+        while let Some(point) = from
+            && chosen.len() < limit
+            && looked < LOOKED_AT
+        {
+            let page = self.page(&reading, point, span.1, backwards, limit - chosen.len()).await?;
+            from = page.end;
+            looked += page.events.len();
+            let joined = reading.joined_until();
+            let visible = self.visible_events(&reading.room, reader, joined, page.events).await?;
+            chosen.extend(visible.into_iter().filter(|event| filter::wants_event(filter, event)));
+        }
+        if !filter::wants_events_of(filter, room_id) {
+            chosen.clear();
+        }
+        let state = match filter::members(filter) {
+            filter::Members::All => Vec::new(),
+            _ => self.senders(&reading, &chosen).await?,
+        };
+        let chunk = self.serialize(&reading.room, reader, &chosen, Shape::Full).await?;
+        Ok(Messages { start, end: from, chunk, state })
+    }
+
+    /// The member events of those who sent these events.
+    async fn senders(&self, reading: &Reading, events: &[Stored]) -> Result<Shown> {
+        let senders: BTreeSet<&str> = events.iter().map(|event| event.sender.as_str()).collect();
+        let keys: Vec<(&str, &str)> = senders.into_iter().map(|sender| ("m.room.member", sender)).collect();
+        let members = self.state_events(&reading.room, reading.root, &keys).await?;
+        self.serialize_state(&members, Shape::Full)
+    }
+
+    /// An event with what stands around it.
+    pub async fn context(
+        &self,
+        room_id: &RoomId,
+        event_id: &EventId,
+        reader: &Reader<'_>,
+        limit: usize,
+        filter: &RoomEventFilter,
+    ) -> Result<Context> {
+        let (reading, event) = self.readable_event(room_id, event_id, reader).await?;
+        let (room, joined) = (&reading.room, reading.joined_until());
+        let half = limit / 2;
+        let before = self.page(&reading, Point(event.pos - 1), None, true, half).await?;
+        let after = self.page(&reading, Point(event.pos), None, false, limit - half).await?;
+        let start = Point(before.events.last().map_or(event.pos, |event| event.pos) - 1);
+        let end = Point(after.events.last().map_or(event.pos, |event| event.pos));
+        let root = after.events.last().map_or(event.state_root, |event| event.state_root);
+        let choose = async |events| {
+            let mut visible = self.visible_events(room, reader, joined, events).await?;
+            visible.retain(|event| filter::wants_event(filter, event));
+            Ok::<_, Error>(visible)
+        };
+        let (before, after) = (choose(before.events).await?, choose(after.events).await?);
+        let state = match filter::members(filter) {
+            filter::Members::All => {
+                self.full_state(room, root).await?.into_iter().map(|(.., pk)| pk).collect()
+            }
+            _ => {
+                let shown: BTreeSet<&str> =
+                    before.iter().chain(&after).chain([&event]).map(|e| e.sender.as_str()).collect();
+                let state = self.full_state(room, root).await?;
+                let wanted = |(kind, key, pk): (std::sync::Arc<str>, std::sync::Arc<str>, i64)| {
+                    (&*kind != "m.room.member" || shown.contains(&*key)).then_some(pk)
+                };
+                state.into_iter().filter_map(wanted).collect::<Vec<i64>>()
+            }
+        };
+        let state = self.serialize_state(&self.rooms.events(&state).await?, Shape::Full)?;
+        let event = self.serialize(room, reader, &[event], Shape::Full).await?;
+        Ok(Context {
+            start,
+            end,
+            before: self.serialize(room, reader, &before, Shape::Full).await?,
+            event: event.into_iter().next().ok_or_else(|| Error::internal("an event was lost"))?,
+            after: self.serialize(room, reader, &after, Shape::Full).await?,
+            state,
+        })
+    }
+
+    /// The state that the reader may see as the room's present one.
+    pub async fn state_for(&self, room_id: &RoomId, reader: &Reader<'_>) -> Result<Shown> {
+        let reading = self.reading(room_id, reader.user_pk).await?;
+        let entries = self.full_state(&reading.room, reading.root).await?;
+        let pks: Vec<i64> = entries.into_iter().map(|(.., pk)| pk).collect();
+        self.serialize_state(&self.rooms.events(&pks).await?, Shape::Full)
+    }
+
+    /// One piece of that state.
+    pub async fn state_event_for(
+        &self,
+        room_id: &RoomId,
+        reader: &Reader<'_>,
+        kind: &str,
+        state_key: &str,
+    ) -> Result<Stored> {
+        let reading = self.reading(room_id, reader.user_pk).await?;
+        let found = self.state_event(&reading.room, reading.root, kind, state_key).await?;
+        found.ok_or_else(|| Error::not_found("the room has no such state"))
+    }
+
+    /// The member events of a room, now or at a point, each with its membership.
+    pub async fn members_for(
+        &self,
+        room_id: &RoomId,
+        reader: &Reader<'_>,
+        at: Option<&str>,
+    ) -> Result<Vec<(String, Box<RawValue>)>> {
+        let reading = self.reading(room_id, reader.user_pk).await?;
+        let root = match at.map(Point::parse).transpose()? {
+            Some(point) => {
+                let pos = point.0.min(reading.upto);
+                state::root_at(&mut self.database.read().await?, reading.room.pk, pos).await?
+            }
+            None => reading.root,
+        };
+        let entries = self.full_state(&reading.room, root).await?;
+        let members = entries.into_iter().filter(|(kind, ..)| &**kind == "m.room.member");
+        let events = self.rooms.events(&members.map(|(.., pk)| pk).collect::<Vec<_>>()).await?;
+        let shown = self.serialize_state(&events, Shape::Full)?;
+        let membership =
+            |event: &Stored| event.membership().map(|text| text.into_owned()).unwrap_or_default();
+        Ok(events.iter().map(membership).zip(shown).collect())
+    }
+
+    /// Who is joined to a room, with the names that they have there.
+    pub async fn joined_members(
+        &self,
+        room: &Room,
+    ) -> Result<Vec<(OwnedUserId, Option<String>, Option<String>)>> {
+        let joined =
+            memberships::of_room(&mut self.database.read().await?, room.pk, memberships::JOIN).await?;
+        let events = self.rooms.events(&joined.into_iter().map(|(_, pk)| pk).collect::<Vec<_>>()).await?;
+        let mut members = Vec::with_capacity(events.len());
+        for event in events {
+            let Some(user) = event.state_key.as_deref().and_then(|id| OwnedUserId::try_from(id).ok()) else {
+                continue;
+            };
+            let content = event.content_as::<MemberContent>();
+            let (name, avatar) = content.map_or((None, None), |c| (c.displayname, c.avatar_url));
+            members.push((user, name, avatar));
+        }
+        Ok(members)
+    }
+
+    /// The rooms that a user is joined to.
+    pub async fn joined_rooms(&self, user_pk: i64) -> Result<Vec<OwnedRoomId>> {
+        let rows = memberships::of_user(&mut self.database.read().await?, user_pk).await?;
+        let mut rooms = Vec::new();
+        for row in rows.into_iter().filter(|row| row.membership == memberships::JOIN) {
+            rooms.push(self.rooms.by_pk(row.room_pk).await?.id.clone());
+        }
+        Ok(rooms)
+    }
+}
