@@ -20,8 +20,8 @@ use self::{
 use crate::{
     app::App,
     client_api::{
-        account, alias, backup, capabilities, config, device, discovery, filter, keys, membership, message,
-        profile, push, receipt, register, room, send, session, state, tag, to_device,
+        account, alias, backup, capabilities, config, device, discovery, filter, keys, membership, message, profile,
+        push, receipt, register, room, send, session, state, tag, to_device,
     },
     extract::Incoming,
     response::ApiError,

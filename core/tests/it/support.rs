@@ -4,6 +4,7 @@ use myelin_core::Server;
 use myelin_core::config::load;
 use myelin_core::ports::{SystemClock, SystemRandom};
 use myelin_core::server::Parts;
+use myelin_core::users::{accounts, sessions};
 use myelin_storage::{Options, testing};
 use std::sync::Arc;
 
@@ -61,4 +62,21 @@ pub async fn setups(test: &str) -> Vec<Setup> {
         setups.push(Setup { name, replicas, options, _folder: folder });
     }
     setups
+}
+
+/// Makes an account with a device, and gives its session.
+pub async fn register(server: &Server, name: &str, device: &str) -> Arc<sessions::Session> {
+    let login = sessions::Wanted { device_id: Some(device.into()), ..Default::default() };
+    let registration =
+        accounts::Registration { username: Some(name.to_owned()), login: Some(login), ..Default::default() };
+    let registered = accounts::register(server, registration).await.expect("an account");
+    let tokens = registered.login.expect("a session").tokens;
+    sessions::authenticate(server, &tokens.access_token).await.expect("the session")
+}
+
+/// Gives an account another device.
+pub async fn log_in(server: &Server, user_pk: i64, device: &str) -> Arc<sessions::Session> {
+    let wanted = sessions::Wanted { device_id: Some(device.into()), ..Default::default() };
+    let opened = sessions::open(server, user_pk, wanted).await.expect("a session");
+    sessions::authenticate(server, &opened.tokens.access_token).await.expect("the session")
 }
