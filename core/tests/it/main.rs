@@ -3,5 +3,8 @@
 // Clippy's exception for tests covers functions marked as tests, not what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod backups;
+mod keys;
 mod rooms;
 mod support;
+mod to_device;

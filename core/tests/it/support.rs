@@ -4,6 +4,7 @@ use myelin_core::Server;
 use myelin_core::config::load;
 use myelin_core::ports::{SystemClock, SystemRandom};
 use myelin_core::server::Parts;
+use myelin_core::users::{accounts, sessions};
 use myelin_storage::{Options, testing};
 use std::sync::Arc;
 
@@ -11,7 +12,6 @@ use std::sync::Arc;
 pub struct Setup {
     pub name: &'static str,
     pub replicas: Vec<Arc<Server>>,
-    pub options: Options,
     _folder: tempfile::TempDir,
 }
 
@@ -45,7 +45,7 @@ pub async fn setups(test: &str) -> Vec<Setup> {
     let folder = tempfile::tempdir().expect("a folder");
     let options = testing::sqlite(folder.path());
     let replicas = vec![open(&options, "a").await];
-    setups.push(Setup { name: "sqlite", replicas, options, _folder: folder });
+    setups.push(Setup { name: "sqlite", replicas, _folder: folder });
     let Ok(server) = std::env::var(testing::POSTGRES) else {
         println!("{test}: not run on PostgreSQL, since {} is not set", testing::POSTGRES);
         return setups;
@@ -58,7 +58,24 @@ pub async fn setups(test: &str) -> Vec<Setup> {
             replicas.push(open(&options, &format!("replica{index}")).await);
         }
         let folder = tempfile::tempdir().expect("a folder");
-        setups.push(Setup { name, replicas, options, _folder: folder });
+        setups.push(Setup { name, replicas, _folder: folder });
     }
     setups
+}
+
+/// Makes an account with a device, and gives its session.
+pub async fn register(server: &Server, name: &str, device: &str) -> Arc<sessions::Session> {
+    let login = sessions::Wanted { device_id: Some(device.into()), ..Default::default() };
+    let registration =
+        accounts::Registration { username: Some(name.to_owned()), login: Some(login), ..Default::default() };
+    let registered = accounts::register(server, registration).await.expect("an account");
+    let tokens = registered.login.expect("a session").tokens;
+    sessions::authenticate(server, &tokens.access_token).await.expect("the session")
+}
+
+/// Gives an account another device.
+pub async fn log_in(server: &Server, user_pk: i64, device: &str) -> Arc<sessions::Session> {
+    let wanted = sessions::Wanted { device_id: Some(device.into()), ..Default::default() };
+    let opened = sessions::open(server, user_pk, wanted).await.expect("a session");
+    sessions::authenticate(server, &opened.tokens.access_token).await.expect("the session")
 }

@@ -41,6 +41,8 @@ impl Processes {
         for port in &self.ports {
             let child = Command::new(env!("CARGO_BIN_EXE_myelin"))
                 .arg("serve")
+                // The tests' own variables are no settings.
+                .env_clear()
                 .env("MYELIN_SERVER_NAME", "crash.example")
                 .env("MYELIN_DATA_DIR", self.folder.path())
                 .env("MYELIN_DATABASE_URL", &self.database)
