@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub struct Setup {
     pub name: &'static str,
     pub replicas: Vec<Arc<Server>>,
+    pub options: Options,
     _folder: tempfile::TempDir,
 }
 
@@ -45,7 +46,7 @@ pub async fn setups(test: &str) -> Vec<Setup> {
     let folder = tempfile::tempdir().expect("a folder");
     let options = testing::sqlite(folder.path());
     let replicas = vec![open(&options, "a").await];
-    setups.push(Setup { name: "sqlite", replicas, _folder: folder });
+    setups.push(Setup { name: "sqlite", replicas, options, _folder: folder });
     let Ok(server) = std::env::var(testing::POSTGRES) else {
         println!("{test}: not run on PostgreSQL, since {} is not set", testing::POSTGRES);
         return setups;
@@ -58,7 +59,7 @@ pub async fn setups(test: &str) -> Vec<Setup> {
             replicas.push(open(&options, &format!("replica{index}")).await);
         }
         let folder = tempfile::tempdir().expect("a folder");
-        setups.push(Setup { name, replicas, _folder: folder });
+        setups.push(Setup { name, replicas, options, _folder: folder });
     }
     setups
 }

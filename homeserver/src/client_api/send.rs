@@ -22,7 +22,7 @@ pub async fn message(app: App, incoming: Incoming) -> Result<Response, ApiError>
     let [room_id, kind, txn_id] = arguments(&incoming)?;
     let room_id = room(&room_id)?;
     limit(&app, &session)?;
-    let content: Box<RawValue> = incoming.read_json(&app).await?;
+    let content = content(&app, incoming).await?;
     let transaction = transaction(&session, format!("send/{room_id}/{kind}"), txn_id);
     let sent = app.server.send_message(&room_id, &session.user, kind, content, transaction).await?;
     event_id(&sent)
@@ -36,7 +36,7 @@ pub async fn state(app: App, incoming: Incoming) -> Result<Response, ApiError> {
     let state_key = arguments.next().unwrap_or_default();
     let room_id = room(&room_id)?;
     limit(&app, &session)?;
-    let content: Box<RawValue> = incoming.read_json(&app).await?;
+    let content = content(&app, incoming).await?;
     let sent = app.server.send_state(&room_id, &session.user, kind, state_key, content).await?;
     event_id(&sent)
 }
@@ -59,6 +59,15 @@ fn arguments<const N: usize>(incoming: &Incoming) -> Result<[String; N], ApiErro
     found
         .try_into()
         .map_err(|_| ApiError::internal("a route has another number of arguments than its handler"))
+}
+
+/// The content of an event: an object, whatever is in it.
+async fn content(app: &App, incoming: Incoming) -> Result<Box<RawValue>, ApiError> {
+    let content: Box<RawValue> = incoming.read_json(app).await?;
+    match content.get().starts_with('{') {
+        true => Ok(content),
+        false => Err(ApiError::bad_json("the content of an event is an object")),
+    }
 }
 
 pub(super) fn room(id: &str) -> Result<ruma::OwnedRoomId, ApiError> {

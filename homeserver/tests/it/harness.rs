@@ -56,8 +56,9 @@ impl Server {
         let app: App = Arc::new(AppState::new(core, Box::new(TestSessions), stopping.clone()));
         // The tests' own routes take the place of the real ones.
         let own = test_routes();
-        let is_own =
-            |route: &Route| own.iter().any(|own| own.method == route.method && own.paths == route.paths);
+        let is_own = |route: &Route| {
+            own.iter().any(|own| own.method == route.method && own.paths.contains(&route.paths[0]))
+        };
         let mut routes = router::routes(Api::Client);
         routes.retain(|route| !is_own(route));
         routes.extend(own);
