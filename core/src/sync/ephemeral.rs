@@ -36,7 +36,7 @@ impl Server {
     pub(super) async fn typing_event(&self, users: &[i64]) -> Result<Box<RawValue>> {
         let names = self.ids.user_ids(users).await?;
         let ids: Vec<&str> = names.iter().map(|(_, id)| &**id).collect();
-        bare_event("m.typing", &*to_raw_value(&json!({ "user_ids": ids })).map_err(Error::internal_display)?)
+        bare_event("m.typing", &to_raw_value(&json!({ "user_ids": ids })).map_err(Error::internal_display)?)
     }
 }
 
@@ -60,7 +60,7 @@ fn receipt_event(receipts: &[(&Arc<str>, &ReceiptRow)]) -> Result<Box<RawValue>>
             }
         }
     }
-    bare_event("m.receipt", &*to_raw_value(&content).map_err(Error::internal_display)?)
+    bare_event("m.receipt", &to_raw_value(&content).map_err(Error::internal_display)?)
 }
 
 #[cfg(test)]

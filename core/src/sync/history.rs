@@ -209,7 +209,6 @@ impl Server {
 /// The fields that the filter asks for.
 fn select(ask: &Ask<'_>, events: Vec<Box<RawValue>>) -> Result<Vec<Box<RawValue>>> {
     let Some(fields) = &ask.filter.event_fields else { return Ok(events) };
-    let select =
-        |event: &Box<RawValue>| filter::select_fields(event, fields).map_err(Error::internal_display);
-    events.iter().map(select).collect()
+    let select = |event: &RawValue| filter::select_fields(event, fields).map_err(Error::internal_display);
+    events.iter().map(|event| select(event)).collect()
 }

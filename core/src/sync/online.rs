@@ -52,13 +52,16 @@ struct State {
     devices: HashMap<i64, DeviceState>,
 }
 
+/// Which member events a device has been sent in a room: user to event.
+pub(super) type SentMembers = Arc<Mutex<HashMap<Box<str>, i64>>>;
+
 /// Everybody who is online.
 pub struct Onlines {
     database: Database,
     users: Mutex<HashMap<i64, Arc<Online>>>,
     listening: RwLock<HashMap<i64, HashSet<i64>>>,
     /// Which member events a device has been sent: (device, room) -> (user, event).
-    sent: Cache<(i64, i64), Arc<Mutex<HashMap<Box<str>, i64>>>>,
+    sent: Cache<(i64, i64), SentMembers>,
     /// Unread counts: (user, room).
     pub(super) unread: Cache<(i64, i64), Arc<Unread>>,
     /// Raised whenever a receipt makes a count wrong.
@@ -150,7 +153,7 @@ impl Onlines {
     }
 
     /// The member events that a device was sent of a room, by user; none when the device begins anew.
-    pub(super) fn sent(&self, key: (i64, i64), anew: bool) -> Arc<Mutex<HashMap<Box<str>, i64>>> {
+    pub(super) fn sent(&self, key: (i64, i64), anew: bool) -> SentMembers {
         match self.sent.get(&key).filter(|_| !anew) {
             Some(sent) => sent,
             None => {
