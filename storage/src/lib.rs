@@ -11,6 +11,7 @@
 //! * [`log`] is the ordered log of everything that a reader must react to.
 //! * the other modules bear the names of the specification's nouns.
 
+mod batch;
 pub mod changes;
 pub mod database;
 pub mod error;
