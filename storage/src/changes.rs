@@ -5,7 +5,7 @@ use crate::args;
 use crate::database::Tx;
 use crate::error::{Error, Result};
 use crate::log::Kind;
-use crate::rooms::events;
+use crate::rooms::{gaps, relations};
 use crate::statement::{Bulk, Col, Sql};
 use std::collections::{HashMap, HashSet};
 
@@ -27,6 +27,12 @@ pub struct Changes {
     pub rooms: Vec<RoomChange>,
     /// Events, in the order in which they get their positions.
     pub events: Vec<NewEvent>,
+    /// Moves of a room's current state beyond what its new event says.
+    pub moves: Vec<StateMove>,
+    /// Gaps that open: (room, id of the missing event, event that follows it).
+    pub gaps: Vec<(i64, String, i64)>,
+    /// Gaps that close: (room, id of the event that came).
+    pub closed_gaps: Vec<(i64, String)>,
     /// Nodes of state trees: (node, room, body).
     pub nodes: Vec<(i64, i64, Vec<u8>)>,
     /// State keys: (room, index, type, state key).
@@ -71,8 +77,12 @@ pub struct NewEvent {
     pub event_id: String,
     /// Its room.
     pub room_pk: i64,
+    /// It was here as an outlier, which it takes the place of.
+    pub was_outlier: bool,
     /// It gets a position, and readers hear of it.
     pub live: bool,
+    /// Of history: the position of the event in the timeline before which it belongs.
+    pub before_pos: Option<i64>,
     /// Its depth.
     pub depth: i64,
     /// The tree of the state before it.
@@ -87,6 +97,17 @@ pub struct NewEvent {
     pub state_after: Option<i64>,
     /// The membership that it sets.
     pub membership: Option<NewMembership>,
+}
+
+/// A room's current state becomes another one, by a merge of branches or by an event without a position.
+#[derive(Debug)]
+pub struct StateMove {
+    /// The room.
+    pub room_pk: i64,
+    /// The tree of the state from now on.
+    pub root: i64,
+    /// The memberships that change with it, each with its event.
+    pub memberships: Vec<(i64, NewMembership)>,
 }
 
 /// A membership that an event sets.
@@ -152,7 +173,8 @@ pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome
     write_events(tx, &winners, &rows).await?;
     write_memberships(tx, &rows).await?;
     write_state(tx, &winners).await?;
-    write_relations(tx, &winners).await?;
+    relations::write(tx, &winners).await?;
+    gaps::write(tx, &winners).await?;
     write_queues(tx, &winners, &rows).await?;
     let mut outcomes = outcomes.into_iter();
     Ok(allowed
@@ -219,14 +241,17 @@ impl Rows {
                 self.roots.push((event.room_pk, pos, root));
             }
             if let Some(new) = &event.membership {
-                self.memberships.push(MembershipRow {
-                    user_pk: new.user_pk,
-                    room_pk: event.room_pk,
-                    membership: new.membership,
-                    event_pk: event.event_pk,
-                    pos: tx.entry(Kind::Membership, new.user_pk, event.room_pk),
-                    stripped: new.stripped.clone(),
-                });
+                self.membership(tx, event.room_pk, event.event_pk, new);
+            }
+            if event.was_outlier && !event.live {
+                tx.entry(Kind::Placed, event.room_pk, event.event_pk);
+            }
+        }
+        for moved in &unit.moves {
+            let pos = tx.entry(Kind::State, moved.room_pk, 0);
+            self.roots.push((moved.room_pk, pos, moved.root));
+            for (event_pk, new) in &moved.memberships {
+                self.membership(tx, moved.room_pk, *event_pk, new);
             }
         }
         for (event, room, _) in &unit.redacted {
@@ -243,6 +268,17 @@ impl Rows {
             });
         }
         Outcome { positions, last: tx.position() }
+    }
+
+    fn membership(&mut self, tx: &mut Tx, room_pk: i64, event_pk: i64, new: &NewMembership) {
+        self.memberships.push(MembershipRow {
+            user_pk: new.user_pk,
+            room_pk,
+            membership: new.membership,
+            event_pk,
+            pos: tx.entry(Kind::Membership, new.user_pk, room_pk),
+            stripped: new.stripped.clone(),
+        });
     }
 }
 
@@ -292,8 +328,16 @@ async fn write_rooms(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
 
 async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()> {
     let events: Vec<&NewEvent> = units.iter().flat_map(|u| &u.events).collect();
-    const EVENTS: Bulk =
-        Bulk { into: "events(event_pk, event_id, room_pk, pos, depth, root, flags, ts)", suffix: "" };
+    // Only an outlier is here already: it gets its place.
+    const EVENTS: Bulk = Bulk {
+        into: "events(event_pk, event_id, room_pk, pos, depth, root, flags, ts, before_pos)",
+        suffix: "ON CONFLICT (event_pk) DO UPDATE SET pos = excluded.pos, root = excluded.root, \
+                 flags = excluded.flags, before_pos = excluded.before_pos",
+    };
+    const JSON: Bulk = Bulk {
+        into: "event_json(event_pk, json)",
+        suffix: "ON CONFLICT (event_pk) DO UPDATE SET json = excluded.json",
+    };
     tx.bulk(
         EVENTS,
         &[
@@ -305,11 +349,12 @@ async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()
             Col::Ints(events.iter().map(|e| e.root).collect()),
             Col::Ints(events.iter().map(|e| e.flags).collect()),
             Col::Ints(events.iter().map(|e| e.ts).collect()),
+            Col::OptInts(events.iter().map(|e| e.before_pos).collect()),
         ],
     )
     .await?;
     tx.bulk(
-        Bulk { into: "event_json(event_pk, json)", suffix: "" },
+        JSON,
         &[
             Col::Ints(events.iter().map(|e| e.event_pk).collect()),
             Col::Texts(events.iter().map(|e| e.json.as_str()).collect()),
@@ -386,42 +431,6 @@ async fn write_state(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
             Col::Ints(keys.iter().map(|k| k.1).collect()),
             Col::Texts(keys.iter().map(|k| k.2.as_str()).collect()),
             Col::Texts(keys.iter().map(|k| k.3.as_str()).collect()),
-        ],
-    )
-    .await
-}
-
-async fn write_relations(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
-    let relations: Vec<_> = units.iter().flat_map(|u| &u.relations).collect();
-    const RELATIONS: Bulk = Bulk {
-        into: "relations(room_pk, target_id, rel_type, event_pk, kind, sender_pk)",
-        suffix: "ON CONFLICT DO NOTHING",
-    };
-    tx.bulk(
-        RELATIONS,
-        &[
-            Col::Ints(relations.iter().map(|r| r.0).collect()),
-            Col::Texts(relations.iter().map(|r| r.1.as_str()).collect()),
-            Col::Texts(relations.iter().map(|r| r.2.as_str()).collect()),
-            Col::Ints(relations.iter().map(|r| r.3).collect()),
-            Col::Texts(relations.iter().map(|r| r.4.as_str()).collect()),
-            Col::Ints(relations.iter().map(|r| r.5).collect()),
-        ],
-    )
-    .await?;
-    for (event, _, json) in units.iter().flat_map(|u| &u.redacted) {
-        events::redact(tx, *event, json).await?;
-    }
-    let redactions: Vec<_> = units.iter().flat_map(|u| &u.redactions).collect();
-    const REDACTIONS: Bulk =
-        Bulk { into: "redactions(target_id, event_pk, room_pk, applied)", suffix: "ON CONFLICT DO NOTHING" };
-    tx.bulk(
-        REDACTIONS,
-        &[
-            Col::Texts(redactions.iter().map(|r| r.0.as_str()).collect()),
-            Col::Ints(redactions.iter().map(|r| r.1).collect()),
-            Col::Ints(redactions.iter().map(|r| r.2).collect()),
-            Col::Ints(redactions.iter().map(|r| r.3.into()).collect()),
         ],
     )
     .await

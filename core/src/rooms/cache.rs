@@ -36,6 +36,11 @@ pub struct Room {
     pub(crate) keys: RwLock<StateKeys>,
     pub(crate) snapshot: RwLock<Option<Arc<Snapshot>>>,
     pub(crate) queue: Mutex<Queue>,
+    /// Held while events are committed, and while this server's own are planned, so that the two do not take the guard
+    /// from each other.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Orders the events that come from elsewhere.
+    pub(crate) receiving: tokio::sync::Mutex<()>,
 }
 
 /// Where a room stands at one moment.
@@ -47,7 +52,7 @@ pub struct Snapshot {
     pub root: NodeId,
     /// The depth of the deepest event.
     pub depth: i64,
-    /// Events that no other follows yet.
+    /// Events that no other follows yet, the deepest first.
     pub extremities: Vec<(i64, OwnedEventId)>,
     /// The position up to which this is true for certain.
     pub upto: i64,
@@ -198,6 +203,8 @@ impl Rooms {
                 keys: RwLock::default(),
                 snapshot: RwLock::new(None),
                 queue: Mutex::default(),
+                turn: tokio::sync::Mutex::default(),
+                receiving: tokio::sync::Mutex::default(),
             }))
         })
     }
@@ -228,7 +235,9 @@ impl Rooms {
                 }
             }
         }
-        let extremities = self.events(&ends).await?.into_iter().map(|e| (e.pk, e.event_id.clone())).collect();
+        let mut ends = self.events(&ends).await?;
+        ends.sort_by_key(|end| (std::cmp::Reverse(end.depth), end.pk));
+        let extremities = ends.into_iter().map(|end| (end.pk, end.event_id.clone())).collect();
         let snapshot =
             Snapshot { guard: row.guard, root: row.root, depth: row.depth, extremities, upto: visible };
         Ok(room.offer(snapshot))
@@ -266,6 +275,30 @@ impl Rooms {
             Some(pk) => self.event(pk).await,
             None => Ok(None),
         }
+    }
+
+    /// One event as it stands in the database now, whatever is cached.
+    pub(crate) async fn fresh_event(&self, event_pk: i64) -> Result<Option<Stored>> {
+        self.events.remove(&event_pk);
+        self.event(event_pk).await
+    }
+
+    /// Events by their ids; unknown ones are left out.
+    pub async fn events_by_ids(&self, event_ids: &[OwnedEventId]) -> Result<HashMap<OwnedEventId, Stored>> {
+        let mut pks = Vec::with_capacity(event_ids.len());
+        let mut missing = Vec::new();
+        for id in event_ids {
+            match self.event_pks.get(id) {
+                Some(pk) => pks.push(pk),
+                None => missing.push(id.as_str()),
+            }
+        }
+        if !missing.is_empty() {
+            let found = rooms::events::find(&mut self.database.read().await?, &missing).await?;
+            pks.extend(found.into_iter().map(|(_, pk)| pk));
+        }
+        let events = self.events(&pks).await?;
+        Ok(events.into_iter().map(|event| (event.event_id.clone(), event)).collect())
     }
 
     /// The number of an event.
@@ -353,8 +386,12 @@ impl Reader for Rooms {
                     if let Some(room) = self.rooms.get(&entry.scope) {
                         room.forget_older(entry.pos);
                     }
+                    // Another replica has put an outlier into the timeline.
+                    if self.events.get(&entry.object).is_some_and(|known| known.pos == 0) {
+                        self.events.remove(&entry.object);
+                    }
                 }
-                Kind::Redaction => {
+                Kind::Redaction | Kind::Placed => {
                     self.events.remove(&entry.object);
                 }
                 _ => {}

@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::rooms::cache::{Room, Stored};
 use crate::rooms::state::NodeId;
 use crate::server::Server;
-use myelin_storage::rooms::{events, memberships, state};
+use myelin_storage::rooms::events::{self, Order};
+use myelin_storage::rooms::{memberships, state};
 use ruma::RoomId;
 use std::sync::Arc;
 
@@ -92,13 +93,11 @@ impl Server {
         let (room_pk, upto) = (reading.room.pk, reading.upto.min(self.log.visible()));
         let wanted = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut connection = self.database.read().await?;
-        let found = if backwards {
-            let after = to.map_or(0, |point| point.0);
-            events::newest(&mut connection, room_pk, after, from.0.min(upto), wanted).await?
-        } else {
-            let last = to.map_or(upto, |point| point.0.min(upto));
-            events::oldest(&mut connection, room_pk, from.0, last, wanted).await?
+        let (after, last, order) = match backwards {
+            true => (to.map_or(0, |point| point.0), from.0.min(upto), Order::NewestFirst),
+            false => (from.0, to.map_or(upto, |point| point.0.min(upto)), Order::OldestFirst),
         };
+        let found = events::between(&mut connection, room_pk, after, last, order, wanted).await?;
         drop(connection);
         let full = found.len() == limit;
         let last = found.last().map(|(pos, _)| if backwards { Point(pos - 1) } else { Point(*pos) });

@@ -10,7 +10,8 @@ use crate::sync::account::Preferences;
 use crate::sync::answer::{History, List, Timeline};
 use crate::sync::filter::{self, Members};
 use crate::sync::look::{Ask, StateAfter};
-use myelin_storage::rooms::{events, state};
+use myelin_storage::rooms::events::{self, Order};
+use myelin_storage::rooms::state;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +88,9 @@ impl Server {
         let page = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         for _ in 0..PAGES {
             let mut connection = self.database.read().await?;
-            let rows = events::newest(&mut connection, span.room.pk, span.since, from, page).await?;
+            let rows =
+                events::between(&mut connection, span.room.pk, span.since, from, Order::NewestFirst, page)
+                    .await?;
             drop(connection);
             all = i64::try_from(rows.len()).is_ok_and(|count| count < page);
             from = rows.last().map_or(span.since, |(pos, _)| pos - 1);

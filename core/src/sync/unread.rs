@@ -12,7 +12,8 @@ use crate::server::Server;
 use crate::sync::account::Preferences;
 use crate::sync::answer::Count;
 use crate::sync::look::Ask;
-use myelin_storage::rooms::{events, memberships, receipts};
+use myelin_storage::rooms::events::{self, Order};
+use myelin_storage::rooms::{memberships, receipts};
 use ruma::OwnedEventId;
 use ruma::push::PushConditionRoomCtx;
 use serde::Deserialize;
@@ -98,7 +99,8 @@ impl Server {
             None => self.read_so_far(key.0, room.pk, joined).await?,
         };
         let mut connection = self.database.read().await?;
-        let mut rows = events::newest(&mut connection, room.pk, unread.upto, upto, MOST).await?;
+        let order = Order::NewestFirst;
+        let mut rows = events::between(&mut connection, room.pk, unread.upto, upto, order, MOST).await?;
         drop(connection);
         rows.reverse();
         let pks: Vec<i64> = rows.into_iter().map(|(_, pk)| pk).collect();

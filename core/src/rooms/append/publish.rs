@@ -19,13 +19,14 @@ pub(super) async fn commit(
         return Ok(answers);
     }
     let moved = !changes.events.is_empty();
+    let flags: Vec<i64> = changes.events.iter().map(|event| event.flags).collect();
     let new_keys = changes.state_keys.clone();
     let made: Vec<_> = changes.nodes.iter().map(|(id, ..)| *id).collect();
     let (room, rooms) = (room.clone(), server.rooms.clone());
     let publish = move |outcome: &Outcome| {
         let room_pk = room.pk;
-        for (pdu, pos) in pdus.into_iter().zip(&outcome.positions) {
-            rooms.remember(&Stored { pdu, pos: *pos, flags: 0, room_pk });
+        for ((pdu, flags), pos) in pdus.into_iter().zip(flags).zip(&outcome.positions) {
+            rooms.remember(&Stored { pdu, pos: *pos, flags, room_pk });
         }
         for id in made {
             if let Some(node) = view.get(&id) {
