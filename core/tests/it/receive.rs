@@ -165,8 +165,9 @@ async fn state_that_moves_without_an_event_reaches_sync_members_and_device_lists
         assert_eq!(extremities(server, &room).await, BTreeSet::from([ban.clone()]));
         let (_, token) = sync(server, &session, None, false).await;
         // A branch from before the ban on which Bob sets a topic and leaves: Bob's leaving comes by way of a merge.
-        let topic = foreign.make(state(BOB, "m.room.topic", "", json!({ "topic": "x" })), &[known.clone()]);
-        let leave = foreign.make(member(BOB, BOB, "leave"), &[topic.clone()]);
+        let topic = foreign
+            .make(state(BOB, "m.room.topic", "", json!({ "topic": "x" })), std::slice::from_ref(&known));
+        let leave = foreign.make(member(BOB, BOB, "leave"), std::slice::from_ref(&topic));
         assert!(accepted(&foreign.deliver(server, &topic).await));
         let from = server.log.visible();
         assert!(accepted(&foreign.deliver(setup.replica(1), &leave).await));
@@ -251,7 +252,7 @@ async fn rejected_events_have_no_effect_and_may_be_followed() {
             assert!(matches!(foreign.deliver(server, &topic).await, Received::Rejected(..)));
             assert_eq!(stored(server, &topic).await.pos, 0);
             assert_eq!(extremities(server, &room).await, BTreeSet::from([base]));
-            let next = foreign.make(message(BOB, "behind it"), &[topic.clone()]);
+            let next = foreign.make(message(BOB, "behind it"), std::slice::from_ref(&topic));
             assert!(accepted(&foreign.deliver(setup.replica(1), &next).await));
             server.log.catch_up().await.expect("the log");
             assert_eq!(extremities(server, &room).await, BTreeSet::from([next.clone()]));
@@ -332,7 +333,7 @@ async fn what_is_missing_is_said_and_a_given_state_bridges_a_gap() {
             let (server, mut foreign) = (setup.replica(0), simple(&format!("missing{version}"), version));
             let base = foreign.last();
             let topic = foreign.make(state(BOB, "m.room.topic", "", json!({ "topic": "x" })), &[base]);
-            let late = foreign.make(message(CAT, "hello"), &[topic.clone()]);
+            let late = foreign.make(message(CAT, "hello"), std::slice::from_ref(&topic));
             let Received::Missing { auth, prev } = foreign.deliver(server, &late).await else {
                 panic!("everything is missing")
             };
@@ -378,7 +379,7 @@ async fn history_is_kept_and_comes_down_no_sync() {
         let (server, mut foreign) = (setup.replica(0), simple("history", "11"));
         let base = foreign.last();
         let old = foreign.make(message(CAT, "long ago"), &[base]);
-        let late = foreign.make(message(CAT, "now"), &[old.clone()]);
+        let late = foreign.make(message(CAT, "now"), std::slice::from_ref(&old));
         let room = foreign.enter(server).await;
         let before: Vec<OwnedEventId> = foreign.events[&late].before.values().cloned().collect();
         let events = before.iter().map(|id| foreign.events[id].json.clone()).collect();
@@ -524,7 +525,7 @@ async fn a_redaction_may_come_before_its_target() {
             let event = stored(server, &target).await;
             assert_eq!((event.content.get(), event.flags), ("{}", REDACTED), "{} {version}", setup.name);
             assert_ne!(stored(server, &other).await.content.get(), "{}");
-            let now = foreign.make(wish(CAT, &other), &[other.clone()]);
+            let now = foreign.make(wish(CAT, &other), std::slice::from_ref(&other));
             assert!(accepted(&foreign.deliver(setup.replica(1), &now).await));
             server.log.catch_up().await.expect("the log");
             assert_eq!(stored(server, &other).await.content.get(), "{}", "{} {version}", setup.name);

@@ -55,10 +55,11 @@ pub(super) async fn plan(
     };
     let trees = Trees::new(server, room);
     let mut placing = Placing { server, room, snapshot: &snapshot, near, trees, changes: Changes::default() };
-    if &*pdu.kind == "m.room.create"
-        && placing.trees.at(snapshot.root, &[("m.room.create", "")]).await?.pop().is_some()
-    {
-        return Ok(Step::Answer(Received::Refused("the room has another create event".to_owned())));
+    if &*pdu.kind == "m.room.create" {
+        let create = placing.trees.at(snapshot.root, &[("m.room.create", "")]).await?.pop();
+        if create.is_some_and(|create| create.event_id != pdu.event_id) {
+            return Ok(Step::Answer(Received::Refused("the room has another create event".to_owned())));
+        }
     }
     pdu.state_root = placing.state_before(&pdu).await?;
     let verdict = placing.verdict(&pdu).await?;
