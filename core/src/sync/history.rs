@@ -11,8 +11,6 @@ use crate::sync::account::Preferences;
 use crate::sync::answer::{History, List, Timeline};
 use crate::sync::filter::{self, Members};
 use crate::sync::look::{Ask, StateAfter};
-use myelin_storage::rooms::events::{self, Order};
-use myelin_storage::rooms::state;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -87,14 +85,10 @@ impl Server {
         let wanted = &ask.filter.room.timeline;
         let limit = filter::limit(wanted.limit, LIMIT.0, LIMIT.1);
         let (mut newest_first, mut from, mut looked_at, mut all) = (Vec::new(), span.upto, 0, false);
-        let page = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let page = limit.saturating_add(1);
         for _ in 0..PAGES {
-            let mut connection = self.database.read().await?;
-            let rows =
-                events::between(&mut connection, span.room.pk, span.since, from, Order::NewestFirst, page)
-                    .await?;
-            drop(connection);
-            all = i64::try_from(rows.len()).is_ok_and(|count| count < page);
+            let rows = self.rooms.newest(span.room, span.since, from, page).await?;
+            all = rows.len() < page;
             from = rows.last().map_or(span.since, |(pos, _)| pos - 1);
             looked_at += rows.len();
             let pks: Vec<i64> = rows.into_iter().map(|(_, pk)| pk).collect();
@@ -126,23 +120,26 @@ impl Server {
             || span.state_moved
             || !chosen.complete
             || (after && chosen.events.iter().any(|event| event.is_state()));
+        let in_line = !after && moved && self.is_line(span, chosen).await?;
         let root = match chosen.events.first() {
             // The current state as it was before the first event: that before the event itself is the state of the
             // event's branch, which is another one where branches lie beside each other.
-            Some(first) if !after && moved => self.root_at(span.room.pk, first.pos - 1).await?,
+            Some(first) if !after && moved && !in_line => {
+                self.rooms.root_at(span.room, first.pos - 1).await?
+            }
             Some(first) if !after => first.state_root,
             _ if !moved && ask.members == Members::All => 0,
-            _ => self.root_at(span.room.pk, span.upto).await?,
+            _ => self.rooms.root_at(span.room, span.upto).await?,
         };
         let mut entries = if span.full_state {
             self.full_state(span.room, root).await?
         } else if moved {
-            let from = self.root_at(span.room.pk, span.since).await?;
+            let from = self.rooms.root_at(span.room, span.since).await?;
             self.state_since(span.room, from, root).await?
         } else {
             Vec::new()
         };
-        if (span.state_moved || span.full_state) && !after {
+        if (span.state_moved || span.full_state) && !after && !in_line {
             entries = self.moved_within(span, chosen, root, entries).await?;
         }
         let mut pks = Vec::with_capacity(entries.len());
@@ -170,6 +167,19 @@ impl Server {
         Ok(state)
     }
 
+    /// The timeline is one line that ends at the room's only extremity: the state before its first event was the current
+    /// one then, and nothing moved without an event since.
+    async fn is_line(&self, span: &Span<'_>, chosen: &Chosen) -> Result<bool> {
+        let snapshot = self.rooms.snapshot(span.room).await?;
+        let follows = |pair: &[Stored]| match pair {
+            [before, event] => event.prev_events.iter().eq([&before.event_id]),
+            _ => true,
+        };
+        let end = chosen.events.last().map(|event| event.pk);
+        let ends = snapshot.extremities.iter().map(|(pk, _)| *pk);
+        Ok(end.is_some() && ends.eq(end) && chosen.events.windows(2).all(follows))
+    }
+
     /// The state before a timeline, and what moved within the timeline without an event of it: branches merged, and a
     /// key has an event that is nowhere in the timeline.
     async fn moved_within(
@@ -179,7 +189,7 @@ impl Server {
         start: NodeId,
         before: Vec<StateEntry>,
     ) -> Result<Vec<StateEntry>> {
-        let end = self.root_at(span.room.pk, span.upto).await?;
+        let end = self.rooms.root_at(span.room, span.upto).await?;
         let sets = |kind: &str, key: &str| chosen.events.iter().any(|event| event.is(kind, key));
         let mut entries: BTreeMap<(Arc<str>, Arc<str>), i64> =
             before.into_iter().map(|(kind, key, pk)| ((kind, key), pk)).collect();
@@ -232,10 +242,6 @@ impl Server {
             }
         }
         Ok(())
-    }
-
-    async fn root_at(&self, room_pk: i64, pos: i64) -> Result<NodeId> {
-        Ok(state::root_at(&mut self.database.read().await?, room_pk, pos).await?)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::events::redaction;
 use crate::rooms::authorize::{self, Action, Reason};
 use crate::rooms::cache::{Room, Snapshot, View};
 use crate::rooms::lookup;
+use crate::rooms::relations;
 use crate::rooms::state::{self, Index, NodeId};
 use crate::rooms::version;
 use crate::server::Server;
@@ -37,6 +38,7 @@ pub(super) struct Plan {
 struct Place {
     root: NodeId,
     depth: i64,
+    related: i64,
     extremities: Vec<(i64, OwnedEventId)>,
     /// How much of each list belongs to it.
     counts: Counts,
@@ -55,16 +57,22 @@ struct Counts {
 pub(super) async fn plan(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Result<Plan> {
     let creates = requests.first().is_some_and(|request| request.creates);
     let snapshot = if creates {
-        Snapshot { guard: 0, root: 0, depth: 0, extremities: Vec::new(), upto: 0 }
+        Snapshot { guard: 0, root: 0, depth: 0, related: 0, extremities: Vec::new(), upto: 0 }
     } else {
-        (*server.rooms.snapshot(room, server.log.visible()).await?).clone()
+        (*server.rooms.snapshot(room).await?).clone()
     };
     let mut extremities = snapshot.extremities.clone();
     let beside = extremities.split_off(extremities.len().min(MOST_PREV_EVENTS));
     let mut planner = Planner {
         server,
         room,
-        place: Place { root: snapshot.root, depth: snapshot.depth, extremities, counts: Counts::default() },
+        place: Place {
+            root: snapshot.root,
+            depth: snapshot.depth,
+            related: snapshot.related,
+            extremities,
+            counts: Counts::default(),
+        },
         beside,
         changes: Changes::default(),
         view: View::new(),
@@ -269,7 +277,12 @@ impl Planner<'_> {
         if let Some(state_key) = &pdu.state_key {
             self.place.root = self.insert(&pdu.kind, state_key, pdu.pk).await?;
         }
-        self.changes.relations.extend(relation(self.server, self.room, &pdu).await?);
+        if let Some(relation) = relation(self.server, self.room, &pdu).await? {
+            if relations::is_bundled(&relation.2) {
+                self.place.related = self.place.related.max(pdu.depth);
+            }
+            self.changes.relations.push(relation);
+        }
         self.changes.events.push(NewEvent {
             event_pk: pdu.pk,
             event_id: pdu.event_id.to_string(),
@@ -391,6 +404,7 @@ impl Planner<'_> {
             guard: before.guard + 1,
             root: self.place.root,
             depth: self.place.depth,
+            related: self.place.related,
             extremities: self.place.extremities,
             upto: before.upto,
         };
@@ -402,6 +416,7 @@ impl Planner<'_> {
                 guard: before.guard,
                 root: after.root,
                 depth: after.depth,
+                related: after.related,
                 extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
             });
         }

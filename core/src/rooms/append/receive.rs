@@ -24,12 +24,14 @@ mod near;
 mod outliers;
 mod place;
 
+use self::check::Checked;
 use super::plan::Plan;
 use super::publish;
 use crate::error::{Error, Result};
 use crate::rooms::authorize::Reason;
 use crate::rooms::cache::Room;
 use crate::server::Server;
+use futures_util::future::BoxFuture;
 use myelin_storage::rooms;
 use ruma::canonical_json::CanonicalJsonObject;
 use ruma::signatures::PublicKeyMap;
@@ -73,12 +75,20 @@ pub enum Received {
     Refused(String),
 }
 
+/// What is to be taken in.
+enum Work<'a> {
+    /// An event that gets its place.
+    Event(&'a Checked, &'a Arrival),
+    /// Outliers; the errors say why some were refused.
+    Outliers(&'a [Result<Checked, String>]),
+}
+
 /// What planning led to.
-enum Step<T> {
+enum Step {
     /// There is nothing to write.
-    Answer(T),
+    Answer(Vec<Received>),
     /// What is to be written, and the answer once it is.
-    Write(Box<Plan>, T),
+    Write(Box<Plan>, Vec<Received>),
 }
 
 impl Server {
@@ -101,12 +111,12 @@ impl Server {
         keys: &PublicKeyMap,
         arrival: &Arrival,
     ) -> Result<Received> {
-        match check::check(room, event, keys) {
-            Ok(checked) => {
-                self.guarded(room, async || place::plan(self, room, &checked, arrival).await).await
-            }
-            Err(reason) => Ok(Received::Refused(reason)),
-        }
+        let checked = match check::check(room, event, keys) {
+            Ok(checked) => checked,
+            Err(reason) => return Ok(Received::Refused(reason)),
+        };
+        let answers = self.guarded(room, Work::Event(&checked, arrival)).await?;
+        answers.into_iter().next().ok_or_else(|| Error::internal("an event without an answer"))
     }
 
     /// Takes events in that others are judged by: auth events, and the events of a state. They have no place in the
@@ -119,26 +129,31 @@ impl Server {
         keys: &PublicKeyMap,
     ) -> Result<Vec<Received>> {
         let checked: Vec<_> = events.into_iter().map(|event| check::check(room, event, keys)).collect();
-        self.guarded(room, async || outliers::plan(self, room, &checked).await).await
+        self.guarded(room, Work::Outliers(&checked)).await
     }
 
     /// Plans and commits until no other writer was faster.
-    async fn guarded<T>(&self, room: &Arc<Room>, plan: impl AsyncFn() -> Result<Step<T>>) -> Result<T> {
+    async fn guarded(&self, room: &Arc<Room>, work: Work<'_>) -> Result<Vec<Received>> {
         let _order = room.receiving.lock().await;
         for attempt in 0..TRIES {
             let mut turn = match attempt < FREE_TRIES {
                 true => None,
                 false => Some(room.turn.lock().await),
             };
-            let (plan, answer) = match plan().await? {
-                Step::Answer(answer) => return Ok(answer),
-                Step::Write(plan, answer) => (plan, answer),
+            // Boxed: what is planned is large, and its future is held by whoever receives.
+            let planning: BoxFuture<'_, Result<Step>> = match &work {
+                Work::Event(checked, arrival) => Box::pin(place::plan(self, room, checked, arrival)),
+                Work::Outliers(checked) => Box::pin(outliers::plan(self, room, checked)),
+            };
+            let (plan, answers) = match planning.await? {
+                Step::Answer(answers) => return Ok(answers),
+                Step::Write(plan, answers) => (plan, answers),
             };
             if turn.is_none() {
                 turn = Some(room.turn.lock().await);
             }
             match publish::commit(self, room, *plan).await {
-                Ok(_) => return Ok(answer),
+                Ok(_) => return Ok(answers),
                 Err(Error::Storage(myelin_storage::Error::GuardLost)) => {
                     room.forget();
                     self.log.catch_up().await?;

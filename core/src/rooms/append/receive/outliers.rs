@@ -19,8 +19,8 @@ pub(super) async fn plan(
     server: &Server,
     room: &Arc<Room>,
     checked: &[Result<Checked, String>],
-) -> Result<Step<Vec<Received>>> {
-    let snapshot = server.rooms.snapshot(room, server.log.visible()).await?;
+) -> Result<Step> {
+    let snapshot = server.rooms.snapshot(room).await?;
     let mut wanted: HashSet<OwnedEventId> = HashSet::new();
     for Checked { pdu, .. } in checked.iter().flatten() {
         wanted.insert(pdu.event_id.clone());
@@ -72,6 +72,7 @@ pub(super) async fn plan(
         guard: snapshot.guard,
         root: after.root,
         depth: after.depth,
+        related: after.related,
         extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
     });
     let plan = Plan { changes, pdus, after, view: View::new(), answers: Vec::new() };

@@ -12,6 +12,7 @@ use crate::rooms::append::trees::Trees;
 use crate::rooms::authorize::{self, Action, Reason};
 use crate::rooms::cache::{Room, Snapshot};
 use crate::rooms::lookup;
+use crate::rooms::relations;
 use crate::rooms::state::NodeId;
 use crate::server::Server;
 use myelin_storage::changes::{
@@ -32,9 +33,9 @@ pub(super) async fn plan(
     room: &Arc<Room>,
     checked: &Checked,
     arrival: &Arrival,
-) -> Result<Step<Received>> {
+) -> Result<Step> {
     // The snapshot comes first: what is read behind it cannot be older than its guard.
-    let snapshot = server.rooms.snapshot(room, server.log.visible()).await?;
+    let snapshot = server.rooms.snapshot(room).await?;
     let mut pdu = checked.pdu.clone();
     let known = match server.rooms.find_event(&pdu.event_id).await? {
         Some(pk) => server.rooms.fresh_event(pk).await?,
@@ -43,11 +44,11 @@ pub(super) async fn plan(
     if let Some(known) = &known
         && known.flags & OUTLIER == 0
     {
-        return Ok(Step::Answer(Received::Known(pdu.event_id)));
+        return Ok(Step::Answer(vec![Received::Known(pdu.event_id)]));
     }
     let near = match Near::look(server, room, &pdu, arrival).await? {
         Ok(near) => near,
-        Err(answer) => return Ok(Step::Answer(answer)),
+        Err(answer) => return Ok(Step::Answer(vec![answer])),
     };
     pdu.pk = match &known {
         Some(known) => known.pk,
@@ -58,7 +59,8 @@ pub(super) async fn plan(
     if &*pdu.kind == "m.room.create" {
         let create = placing.trees.at(snapshot.root, &[("m.room.create", "")]).await?.pop();
         if create.is_some_and(|create| create.event_id != pdu.event_id) {
-            return Ok(Step::Answer(Received::Refused("the room has another create event".to_owned())));
+            let text = "the room has another create event".to_owned();
+            return Ok(Step::Answer(vec![Received::Refused(text)]));
         }
     }
     pdu.state_root = placing.state_before(&pdu).await?;
@@ -76,7 +78,7 @@ pub(super) async fn plan(
         _ => Received::Accepted(id),
     };
     let plan = placing.finish(pdu, checked.json.clone(), known.is_some(), arrival).await?;
-    Ok(Step::Write(Box::new(plan), answer))
+    Ok(Step::Write(Box::new(plan), vec![answer]))
 }
 
 struct Placing<'a> {
@@ -164,9 +166,6 @@ impl Placing<'_> {
             None => None,
         };
         let pdu = Arc::new(pdu);
-        if !failed {
-            self.changes.relations.extend(relation(self.server, self.room, &pdu).await?);
-        }
         self.changes.events.push(NewEvent {
             event_pk: pdu.pk,
             event_id: pdu.event_id.to_string(),
@@ -184,6 +183,9 @@ impl Placing<'_> {
         });
         let mut after = self.snapshot.clone();
         after.guard += 1;
+        if !failed {
+            self.relate(&pdu, &mut after).await?;
+        }
         let followed = self.close_gaps(&pdu).await?;
         if live {
             self.trees.planned.push(pdu.clone());
@@ -195,12 +197,28 @@ impl Placing<'_> {
             guard: self.snapshot.guard,
             root: after.root,
             depth: after.depth,
+            related: after.related,
             extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
         });
         self.changes.nodes = self.trees.nodes_of(&[pdu.state_root, after.root]);
         self.changes.state_keys = self.trees.state_keys();
         let view = std::mem::take(&mut self.trees.view);
         Ok(Plan { changes: self.changes, pdus: vec![pdu], after, view, answers: Vec::new() })
+    }
+
+    /// Notes what the event relates to. Depths may lie, so that of its target counts too.
+    async fn relate(&mut self, pdu: &Pdu, after: &mut Snapshot) -> Result<()> {
+        let Some(relation) = relation(self.server, self.room, pdu).await? else { return Ok(()) };
+        if relations::is_bundled(&relation.2) {
+            let target = match OwnedEventId::try_from(relation.1.as_str()) {
+                Ok(id) => self.server.rooms.event_by_id(&id).await?,
+                Err(_) => None,
+            };
+            let target_depth = target.map_or(0, |target| target.depth.saturating_add(1));
+            after.related = after.related.max(pdu.depth).max(target_depth);
+        }
+        self.changes.relations.push(relation);
+        Ok(())
     }
 
     /// The position before which history belongs.
