@@ -3,9 +3,9 @@
 
 use myelin_core::Server;
 use myelin_core::events::build::PduBuilder;
+use myelin_core::events::canonical;
 use myelin_core::events::pdu::{Pdu, raw_state_type, ruma_state_type};
 use myelin_core::events::signatures::ServerKey;
-use myelin_core::events::canonical;
 use myelin_core::rooms::append::receive::{Arrival, Received};
 use myelin_core::rooms::authorize::{auth_types, authorize, check_auth_events};
 use myelin_core::rooms::cache::Room;
