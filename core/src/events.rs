@@ -1,7 +1,7 @@
 //! Events (PDUs): their form in memory, and everything that is decided by looking at one event alone.
 //!
 //! [`pdu`] parses, [`build`] makes new ones, [`client_format`] shows them to clients, [`redaction`]
-//! strips them. [`canonical`], [`hashes`] and [`signatures`] are the only places (with
+//! strips them. [`canonical`], [`format`](mod@format), [`hashes`] and [`signatures`] are the only places (with
 //! [`crate::state_resolution`] and [`crate::rooms::version`]) that name ruma's signature code, so
 //! that the room versions that ruma does not know (1 to 5) have one place to come in.
 //!
@@ -11,6 +11,7 @@
 pub mod build;
 pub mod canonical;
 pub mod client_format;
+pub mod format;
 pub mod hashes;
 pub mod pdu;
 pub mod redaction;

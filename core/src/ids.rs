@@ -32,9 +32,15 @@ impl Counter {
 
     /// `count` numbers in a row.
     pub async fn take(&self, count: usize) -> Result<Range<i64>> {
+        self.take_above(count, 0).await
+    }
+
+    /// `count` numbers in a row, all of them greater than `floor`, which this counter gave once, perhaps to another
+    /// replica: blocks of several replicas lie beside each other.
+    pub async fn take_above(&self, count: usize, floor: i64) -> Result<Range<i64>> {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let mut left = self.left.lock().await;
-        if left.end - left.start < count {
+        if left.end - left.start < count || left.start <= floor {
             let reserve = BLOCK.max(count);
             let start = self.database.reserve(self.name, reserve).await?;
             *left = start..start + reserve;

@@ -48,6 +48,9 @@ pub enum ResolveError {
     /// Load these events and try again.
     #[error("{} events are not loaded", .0.len())]
     Need(Vec<OwnedEventId>),
+    /// Say which events all states have in common and try again.
+    #[error("the unconflicted events are needed")]
+    NeedUnconflicted,
     /// An event that takes part is malformed.
     #[error("state resolution failed: {0}")]
     Failed(String),
@@ -80,8 +83,9 @@ pub struct Conflict<'a> {
     pub rules: &'a RoomVersionRules,
     /// For each state, its events at the conflicted keys.
     pub states: &'a [Vec<OwnedEventId>],
-    /// The events that all states have in common: what their auth chains hold is no difference.
-    pub unconflicted: &'a [OwnedEventId],
+    /// The events that all states have in common: what their auth chains hold is no difference. Most resolutions need
+    /// not know them; [`ResolveError::NeedUnconflicted`] asks for them.
+    pub unconflicted: Option<&'a [OwnedEventId]>,
 }
 
 /// A resolution whose events are known.
@@ -107,7 +111,7 @@ impl<'a> Plan<'a> {
     /// Finds the events that take part.
     pub fn new(conflict: Conflict<'a>, source: &impl Source) -> Result<Self, ResolveError> {
         let load = Load::new(source);
-        let difference = auth_difference(&conflict, &load);
+        let difference = auth_difference(&conflict, &load)?;
         let conflicted: HashSet<&OwnedEventId> = conflict.states.iter().flatten().collect();
         let subgraph = if uses_subgraph(conflict.rules) {
             conflicted_subgraph(&conflicted, &load)
@@ -190,12 +194,20 @@ fn key_of(pdu: &Pdu) -> Option<Key> {
 }
 
 /// The events that are in the auth chains of some states but not of all.
-fn auth_difference(conflict: &Conflict<'_>, load: &Load<'_, impl Source>) -> HashSet<OwnedEventId> {
-    let common = load.auth_chain(conflict.unconflicted);
+fn auth_difference(
+    conflict: &Conflict<'_>,
+    load: &Load<'_, impl Source>,
+) -> Result<HashSet<OwnedEventId>, ResolveError> {
     let chains: Vec<_> = conflict.states.iter().map(|events| load.auth_chain(events)).collect();
-    let is_different =
-        |id: &&OwnedEventId| !common.contains(*id) && chains.iter().any(|chain| !chain.contains(*id));
-    chains.iter().flatten().filter(is_different).cloned().collect()
+    let is_different = |id: &&OwnedEventId| chains.iter().any(|chain| !chain.contains(*id));
+    let mut difference: HashSet<_> = chains.iter().flatten().filter(is_different).cloned().collect();
+    // What is missing is asked for first: the common rest of a room is large.
+    if difference.is_empty() || !load.missing.borrow().is_empty() {
+        return Ok(difference);
+    }
+    let common = load.auth_chain(conflict.unconflicted.ok_or(ResolveError::NeedUnconflicted)?);
+    difference.retain(|id| !common.contains(id));
+    Ok(difference)
 }
 
 /// The events on the ways along auth events from one conflicted event to another, with both ends.

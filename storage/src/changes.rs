@@ -5,7 +5,7 @@ use crate::args;
 use crate::database::Tx;
 use crate::error::{Error, Result};
 use crate::log::Kind;
-use crate::rooms::{events, write_ints};
+use crate::rooms::{gaps, receipts, relations, write_ints};
 use crate::statement::{Bulk, Col, Sql};
 use crate::{to_device, transaction_ids};
 use std::collections::{HashMap, HashSet};
@@ -28,6 +28,12 @@ pub struct Changes {
     pub rooms: Vec<RoomChange>,
     /// Events, in the order in which they get their positions.
     pub events: Vec<NewEvent>,
+    /// Moves of a room's current state beyond what its new event says.
+    pub moves: Vec<StateMove>,
+    /// Gaps that open: (room, id of the missing event, event that follows it).
+    pub gaps: Vec<(i64, String, i64)>,
+    /// Gaps that close: (room, id of the event that came).
+    pub closed_gaps: Vec<(i64, String)>,
     /// Nodes of state trees: (node, room, body).
     pub nodes: Vec<(i64, i64, Vec<u8>)>,
     /// State keys: (room, index, type, state key).
@@ -76,8 +82,12 @@ pub struct NewEvent {
     pub event_id: String,
     /// Its room.
     pub room_pk: i64,
+    /// It was here as an outlier, which it takes the place of.
+    pub was_outlier: bool,
     /// It gets a position, and readers hear of it.
     pub live: bool,
+    /// Of history: the position of the event in the timeline before which it belongs.
+    pub before_pos: Option<i64>,
     /// Its depth.
     pub depth: i64,
     /// The tree of the state before it.
@@ -94,6 +104,17 @@ pub struct NewEvent {
     pub membership: Option<NewMembership>,
     /// The device that sent it, with its transaction id.
     pub transaction: Option<(i64, String)>,
+}
+
+/// A room's current state becomes another one, by a merge of branches or by an event without a position.
+#[derive(Debug)]
+pub struct StateMove {
+    /// The room.
+    pub room_pk: i64,
+    /// The tree of the state from now on.
+    pub root: i64,
+    /// The memberships that change with it, each with its event.
+    pub memberships: Vec<(i64, NewMembership)>,
 }
 
 /// A membership that an event sets.
@@ -162,7 +183,8 @@ pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome
     write_events(tx, &winners, &rows).await?;
     write_memberships(tx, &rows).await?;
     write_state(tx, &winners).await?;
-    write_relations(tx, &winners).await?;
+    relations::write(tx, &winners).await?;
+    gaps::write(tx, &winners).await?;
     write_queues(tx, &winners, &messages, &rows).await?;
     // Rows that the database refuses are refused here.
     tx.flush().await?;
@@ -231,14 +253,17 @@ impl Rows {
                 self.roots.push((event.room_pk, pos, root));
             }
             if let Some(new) = &event.membership {
-                self.memberships.push(MembershipRow {
-                    user_pk: new.user_pk,
-                    room_pk: event.room_pk,
-                    membership: new.membership,
-                    event_pk: event.event_pk,
-                    pos: tx.entry(Kind::Membership, new.user_pk, event.room_pk),
-                    stripped: new.stripped.clone(),
-                });
+                self.membership(tx, event.room_pk, event.event_pk, new);
+            }
+            if event.was_outlier && !event.live {
+                tx.entry(Kind::Placed, event.room_pk, event.event_pk);
+            }
+        }
+        for moved in &unit.moves {
+            let pos = tx.entry(Kind::State, moved.room_pk, 0);
+            self.roots.push((moved.room_pk, pos, moved.root));
+            for (event_pk, new) in &moved.memberships {
+                self.membership(tx, moved.room_pk, *event_pk, new);
             }
         }
         for (event, room, _) in &unit.redacted {
@@ -255,6 +280,17 @@ impl Rows {
             });
         }
         Outcome { positions, to_device, last: tx.position() }
+    }
+
+    fn membership(&mut self, tx: &mut Tx, room_pk: i64, event_pk: i64, new: &NewMembership) {
+        self.memberships.push(MembershipRow {
+            user_pk: new.user_pk,
+            room_pk,
+            membership: new.membership,
+            event_pk,
+            pos: tx.entry(Kind::Membership, new.user_pk, room_pk),
+            stripped: new.stripped.clone(),
+        });
     }
 }
 
@@ -292,9 +328,15 @@ async fn write_rooms(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
 
 async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()> {
     let events: Vec<&NewEvent> = units.iter().flat_map(|u| &u.events).collect();
+    // Only an outlier is here already: it gets its place.
     const EVENTS: Bulk = Bulk {
-        into: "events(event_pk, event_id, room_pk, pos, depth, root, flags, ts, device_pk, txn_id)",
-        suffix: "",
+        into: "events(event_pk, event_id, room_pk, pos, depth, root, flags, ts, before_pos, device_pk, txn_id)",
+        suffix: "ON CONFLICT (event_pk) DO UPDATE SET pos = excluded.pos, root = excluded.root, \
+                 flags = excluded.flags, before_pos = excluded.before_pos",
+    };
+    const JSON: Bulk = Bulk {
+        into: "event_json(event_pk, json)",
+        suffix: "ON CONFLICT (event_pk) DO UPDATE SET json = excluded.json",
     };
     tx.bulk(
         EVENTS,
@@ -307,13 +349,14 @@ async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()
             Col::Ints(events.iter().map(|e| e.root).collect()),
             Col::Ints(events.iter().map(|e| e.flags).collect()),
             Col::Ints(events.iter().map(|e| e.ts).collect()),
+            Col::OptInts(events.iter().map(|e| e.before_pos).collect()),
             Col::OptInts(events.iter().map(|e| Some(e.transaction.as_ref()?.0)).collect()),
             Col::OptTexts(events.iter().map(|e| Some(e.transaction.as_ref()?.1.as_str())).collect()),
         ],
     )
     .await?;
     tx.bulk(
-        Bulk { into: "event_json(event_pk, json)", suffix: "" },
+        JSON,
         &[
             Col::Ints(events.iter().map(|e| e.event_pk).collect()),
             Col::Texts(events.iter().map(|e| e.json.as_str()).collect()),
@@ -395,42 +438,6 @@ async fn write_state(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
     .await
 }
 
-async fn write_relations(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
-    let relations: Vec<_> = units.iter().flat_map(|u| &u.relations).collect();
-    const RELATIONS: Bulk = Bulk {
-        into: "relations(room_pk, target_id, rel_type, event_pk, kind, sender_pk)",
-        suffix: "ON CONFLICT DO NOTHING",
-    };
-    tx.bulk(
-        RELATIONS,
-        &[
-            Col::Ints(relations.iter().map(|r| r.0).collect()),
-            Col::Texts(relations.iter().map(|r| r.1.as_str()).collect()),
-            Col::Texts(relations.iter().map(|r| r.2.as_str()).collect()),
-            Col::Ints(relations.iter().map(|r| r.3).collect()),
-            Col::Texts(relations.iter().map(|r| r.4.as_str()).collect()),
-            Col::Ints(relations.iter().map(|r| r.5).collect()),
-        ],
-    )
-    .await?;
-    for (event, _, json) in units.iter().flat_map(|u| &u.redacted) {
-        events::redact(tx, *event, json).await?;
-    }
-    let redactions: Vec<_> = units.iter().flat_map(|u| &u.redactions).collect();
-    const REDACTIONS: Bulk =
-        Bulk { into: "redactions(target_id, event_pk, room_pk, applied)", suffix: "ON CONFLICT DO NOTHING" };
-    tx.bulk(
-        REDACTIONS,
-        &[
-            Col::Texts(redactions.iter().map(|r| r.0.as_str()).collect()),
-            Col::Ints(redactions.iter().map(|r| r.1).collect()),
-            Col::Ints(redactions.iter().map(|r| r.2).collect()),
-            Col::Ints(redactions.iter().map(|r| r.3.into()).collect()),
-        ],
-    )
-    .await
-}
-
 /// The to-device messages of each unit; none where its transaction was carried out before.
 async fn new_messages<'a>(tx: &mut Tx, units: &[&'a Changes]) -> Result<Vec<&'a [NewToDevice]>> {
     let sends = |unit: &&&Changes| !unit.to_device.is_empty();
@@ -484,33 +491,5 @@ async fn write_queues(
         ],
     )
     .await?;
-    write_receipts(tx, units, rows).await
-}
-
-async fn write_receipts(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()> {
-    let mut latest = HashMap::new();
-    for (receipt, pos) in units.iter().flat_map(|u| &u.receipts).zip(&rows.receipts) {
-        latest.insert((receipt.room_pk, receipt.user_pk, receipt.kind, &receipt.thread), (receipt, *pos));
-    }
-    let receipts: Vec<_> = latest.into_values().collect();
-    const RECEIPTS: Bulk = Bulk {
-        into: "receipts(room_pk, user_pk, kind, thread, event_id, event_pos, ts, pos)",
-        suffix: "ON CONFLICT (room_pk, user_pk, kind, thread) DO UPDATE SET event_id = excluded.event_id, \
-                 event_pos = excluded.event_pos, ts = excluded.ts, pos = excluded.pos \
-                 WHERE excluded.event_pos > receipts.event_pos",
-    };
-    tx.bulk(
-        RECEIPTS,
-        &[
-            Col::Ints(receipts.iter().map(|r| r.0.room_pk).collect()),
-            Col::Ints(receipts.iter().map(|r| r.0.user_pk).collect()),
-            Col::Ints(receipts.iter().map(|r| r.0.kind).collect()),
-            Col::Texts(receipts.iter().map(|r| r.0.thread.as_str()).collect()),
-            Col::Texts(receipts.iter().map(|r| r.0.event_id.as_str()).collect()),
-            Col::Ints(receipts.iter().map(|r| r.0.event_pos).collect()),
-            Col::Ints(receipts.iter().map(|r| r.0.ts).collect()),
-            Col::Ints(receipts.iter().map(|r| r.1).collect()),
-        ],
-    )
-    .await
+    receipts::write(tx, units, &rows.receipts).await
 }

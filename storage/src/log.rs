@@ -56,6 +56,8 @@ kinds! {
     PrivateReceipt = 12,
     /// An event was redacted. Scope: room. Object: the event.
     Redaction = 13,
+    /// An outlier got its place in the graph, and no position. Scope: room. Object: the event.
+    Placed = 14,
 }
 
 /// One entry of the log.

@@ -1,12 +1,13 @@
 //! Rooms: events, state trees, memberships, aliases, receipts.
 
 use crate::args;
-use crate::database::Connection;
+use crate::database::{Connection, Database};
 use crate::error::Result;
 use crate::statement::{Row, Sql};
 
 pub mod aliases;
 pub mod events;
+pub mod gaps;
 pub mod memberships;
 pub mod receipts;
 pub mod relations;
@@ -81,6 +82,20 @@ pub async fn many(connection: &mut Connection, room_pks: &[i64]) -> Result<Vec<R
          (SELECT pos FROM head) FROM rooms WHERE room_pk = ANY($1)",
     );
     connection.all(MANY, args![room_pks]).await?.iter().map(RoomRow::read).collect()
+}
+
+/// The number of a room that other servers made, given now if there was none. Such a room begins empty: its events
+/// come by the usual way. It is durable at once and needs no log entry, since nobody can see anything of it yet.
+pub async fn intern(database: &Database, room_id: &str, version: &str, candidate: i64) -> Result<i64> {
+    const INTERN: Sql = Sql::both(
+        "INSERT INTO rooms(room_pk, room_id, version, root, guard, depth, related, extremities) \
+         VALUES ($1, $2, $3, 0, 0, 0, 0, '') \
+         ON CONFLICT (room_id) DO UPDATE SET room_id = excluded.room_id RETURNING room_pk",
+    );
+    let mut connection = database.begin().await?;
+    let row = connection.one(INTERN, args![candidate, room_id, version]).await?;
+    connection.end().await?;
+    row.map_or(Ok(candidate), |row| row.int(0))
 }
 
 /// Reads a list of integers that [`write_ints`] wrote.

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::rooms::append::{Draft, Request};
 use crate::rooms::authorize::Powers;
 use crate::rooms::cache::Room;
+use crate::rooms::lookup;
 use crate::server::Server;
 use myelin_storage::log::Kind;
 use myelin_storage::rooms::aliases;
@@ -77,13 +78,10 @@ impl Server {
 
     async fn may_set_canonical_alias(&self, room: &Room, user: &UserId) -> Result<bool> {
         let root = self.current_root(room).await?;
-        let keys = [("m.room.create", ""), ("m.room.power_levels", "")];
-        let events = self.state_events(room, root, &keys).await?;
-        let find = |kind: &str| events.iter().find(|event| event.is(kind, "")).map(|event| &*event.pdu);
-        let Some(create) = find("m.room.create") else { return Ok(false) };
-        let powers = Powers::new(&room.rules, create, find("m.room.power_levels"));
-        let may = powers.and_then(|powers| powers.may_send(user, "m.room.canonical_alias", Some("")));
-        Ok(may.unwrap_or(false))
+        let events = self.state_events(room, root, &lookup::POWERS).await?;
+        let powers = lookup::powers_of(&room.rules, &events);
+        let may = |powers: Powers<'_>| powers.may_send(user, "m.room.canonical_alias", Some(""));
+        Ok(powers.and_then(|powers| powers.map_or(Ok(false), may)).unwrap_or(false))
     }
 
     async fn drop_canonical(

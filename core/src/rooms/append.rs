@@ -1,17 +1,26 @@
-//! The only door through which this server's events come into a room.
+//! The only door through which events come into a room: this server's here, those made elsewhere by [`receive`].
 //!
 //! Each room has a queue. Whoever wants to append puts a [`Request`] into it; one worker a room takes what waits (at most
 //! [`TOGETHER`]), lets each event follow the one before in memory ([`plan`]), and submits all of them as one unit to the
 //! committer, guarded by the version of the room on which they were planned. When another replica was faster the guard is
 //! lost: the worker reads the room anew and plans again. A request is answered when its events are durable, and it is
 //! carried out even if nobody waits for the answer any more.
+//!
+//! An event follows all extremities of the room, or the deepest [`plan::MOST_PREV_EVENTS`] of them, and so merges the
+//! branches that events from elsewhere have made.
 
 mod plan;
 mod publish;
+pub mod receive;
+mod stripped;
+mod trees;
 
 use crate::error::{Error, Result};
+use crate::events::pdu::Pdu;
 use crate::rooms::cache::Room;
+use crate::rooms::relations;
 use crate::server::Server;
+use myelin_storage::rooms::memberships::{BAN, INVITE, JOIN, KNOCK, LEAVE};
 use ruma::{OwnedEventId, OwnedUserId};
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
@@ -141,6 +150,7 @@ async fn work(server: Arc<Server>, room: Arc<Room>) {
 
 async fn append(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Vec<Result<Vec<OwnedEventId>>> {
     for _ in 0..TRIES {
+        let _turn = room.turn.lock().await;
         let plan = match plan::plan(server, room, requests).await {
             Ok(plan) => plan,
             Err(error) => return fail(requests, &error),
@@ -165,4 +175,31 @@ fn fail(requests: &[Request], error: &Error) -> Vec<Result<Vec<OwnedEventId>>> {
     tracing::warn!(%error, "events could not be appended");
     let unavailable = || Error::Unavailable("the event could not be stored".to_owned());
     requests.iter().map(|_| Err(unavailable())).collect()
+}
+
+/// What the table of memberships has for the membership of a member event.
+fn membership_number(text: &str) -> Option<i64> {
+    Some(match text {
+        "invite" => INVITE,
+        "join" => JOIN,
+        "leave" => LEAVE,
+        "ban" => BAN,
+        "knock" => KNOCK,
+        _ => return None,
+    })
+}
+
+/// The row of an event that relates to another one.
+async fn relation(
+    server: &Server,
+    room: &Room,
+    pdu: &Pdu,
+) -> Result<Option<(i64, String, String, i64, String, i64)>> {
+    let Some(relation) = relations::relation(pdu.content.get()) else { return Ok(None) };
+    let (Some(rel_type), Some(target)) = (relation.rel_type, relation.event_id) else { return Ok(None) };
+    if rel_type.contains('\0') || target.as_str().contains('\0') {
+        return Ok(None);
+    }
+    let sender = server.ids.user(pdu.sender.as_str()).await?;
+    Ok(Some((room.pk, target.to_string(), rel_type.into(), pdu.pk, pdu.kind.to_string(), sender)))
 }

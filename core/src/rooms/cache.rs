@@ -14,7 +14,7 @@ use crate::rooms::state::{Index, Node, NodeId, Nodes, TreeError};
 use crate::rooms::version;
 use myelin_storage::changes::{REJECTED, SOFT_FAILED};
 use myelin_storage::log::Kind;
-use myelin_storage::rooms::events::{self, EventRow};
+use myelin_storage::rooms::events::{self, EventRow, Order};
 use myelin_storage::{Database, Entry, rooms};
 use parking_lot::{Mutex, RwLock};
 use quick_cache::Weighter;
@@ -43,6 +43,11 @@ pub struct Room {
     pub(crate) recent: Mutex<Recent>,
     pub(crate) brief: Mutex<Option<Arc<Brief>>>,
     pub(crate) queue: Mutex<Queue>,
+    /// Held while events are committed, and while this server's own are planned, so that the two do not take the guard
+    /// from each other.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Orders the events that come from elsewhere.
+    pub(crate) receiving: tokio::sync::Mutex<()>,
 }
 
 /// Where a room stands at one moment.
@@ -56,7 +61,7 @@ pub struct Snapshot {
     pub depth: i64,
     /// The depth from which on events have no others that are bundled with them.
     pub related: i64,
-    /// Events that no other follows yet.
+    /// Events that no other follows yet, the deepest first.
     pub extremities: Vec<(i64, OwnedEventId)>,
     /// The position up to which this is true for certain.
     pub upto: i64,
@@ -217,6 +222,8 @@ impl Rooms {
                 recent: Mutex::default(),
                 brief: Mutex::new(None),
                 queue: Mutex::default(),
+                turn: tokio::sync::Mutex::default(),
+                receiving: tokio::sync::Mutex::default(),
             }))
         })
     }
@@ -271,9 +278,11 @@ impl Rooms {
             return Ok(found);
         }
         let mut connection = self.database.read().await?;
+        let order = Order::NewestFirst;
         if !is_known {
             let kept = recent::KEPT as i64;
-            let recent = Recent::read(&events::newest(&mut connection, room.pk, 0, i64::MAX, kept).await?);
+            let newest = events::between(&mut connection, room.pk, 0, i64::MAX, order, kept).await?;
+            let recent = Recent::read(&newest);
             let found = recent.newest(after, upto, limit);
             room.recent.lock().offer(recent);
             if let Some(found) = found {
@@ -281,7 +290,7 @@ impl Rooms {
             }
         }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        Ok(events::newest(&mut connection, room.pk, after, upto, limit).await?)
+        Ok(events::between(&mut connection, room.pk, after, upto, order, limit).await?)
     }
 
     /// Events by their numbers, in that order; unknown ones are left out.
@@ -316,6 +325,30 @@ impl Rooms {
             Some(pk) => self.event(pk).await,
             None => Ok(None),
         }
+    }
+
+    /// One event as it stands in the database now, whatever is cached.
+    pub(crate) async fn fresh_event(&self, event_pk: i64) -> Result<Option<Stored>> {
+        self.events.remove(&event_pk);
+        self.event(event_pk).await
+    }
+
+    /// Events by their ids; unknown ones are left out.
+    pub async fn events_by_ids(&self, event_ids: &[OwnedEventId]) -> Result<HashMap<OwnedEventId, Stored>> {
+        let mut pks = Vec::with_capacity(event_ids.len());
+        let mut missing = Vec::new();
+        for id in event_ids {
+            match self.event_pks.get(id) {
+                Some(pk) => pks.push(pk),
+                None => missing.push(id.as_str()),
+            }
+        }
+        if !missing.is_empty() {
+            let found = rooms::events::find(&mut self.database.read().await?, &missing).await?;
+            pks.extend(found.into_iter().map(|(_, pk)| pk));
+        }
+        let events = self.events(&pks).await?;
+        Ok(events.into_iter().map(|event| (event.event_id.clone(), event)).collect())
     }
 
     /// The number of an event.
@@ -412,8 +445,12 @@ impl Reader for Rooms {
                             room.recent.lock().push(entry.pos, entry.object);
                         }
                     }
+                    // Another replica has put an outlier into the timeline.
+                    if self.events.get(&entry.object).is_some_and(|known| known.pos == 0) {
+                        self.events.remove(&entry.object);
+                    }
                 }
-                Kind::Redaction => {
+                Kind::Redaction | Kind::Placed => {
                     self.events.remove(&entry.object);
                 }
                 _ => {}

@@ -1,13 +1,29 @@
 //! Looking things up in a room's state, now or at any event.
 
 use crate::error::Result;
+use crate::events::pdu::Pdu;
+use crate::rooms::authorize::{Powers, Reason};
 use crate::rooms::cache::{Room, Stored, View};
 use crate::rooms::state::{self, EventPk, NodeId};
 use crate::rooms::visibility::{Membership, Visibility};
 use crate::server::Server;
 use ruma::UserId;
+use ruma::room_version_rules::RoomVersionRules;
 use serde::Deserialize;
+use std::ops::Deref;
 use std::sync::Arc;
+
+/// The keys of a state that say what power users have.
+pub const POWERS: [(&str, &str); 2] = [("m.room.create", ""), ("m.room.power_levels", "")];
+
+/// The power of users, from the events at [`POWERS`] of a state; `None` where there is no create event.
+pub fn powers_of<'a, E: Deref<Target = Pdu>>(
+    rules: &'a RoomVersionRules,
+    state: &'a [E],
+) -> Result<Option<Powers<'a>>, Reason> {
+    let find = |kind: &str| state.iter().map(Deref::deref).find(|event| event.is(kind, ""));
+    find("m.room.create").map(|create| Powers::new(rules, create, find("m.room.power_levels"))).transpose()
+}
 
 /// A state key with its event.
 pub type StateEntry = (Arc<str>, Arc<str>, EventPk);

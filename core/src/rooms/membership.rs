@@ -4,8 +4,9 @@
 
 use crate::error::{Error, Result};
 use crate::rooms::append::{Draft, Request};
-use crate::rooms::authorize::{Action, Powers};
+use crate::rooms::authorize::Action;
 use crate::rooms::cache::Room;
+use crate::rooms::lookup;
 use crate::rooms::state::NodeId;
 use crate::rooms::visibility::Membership;
 use crate::server::Server;
@@ -99,8 +100,7 @@ impl Server {
         target: &UserId,
         reason: Option<String>,
     ) -> Result<()> {
-        let root = self.current_root(room).await?;
-        match self.membership_in(room, root, target).await? {
+        match self.current_membership(room, target).await? {
             Membership::Leave | Membership::Ban => Err(Error::forbidden("the user is not in the room")),
             Membership::Join | Membership::Invite | Membership::Knock => {
                 self.set_absent(room, sender, target, "leave", reason).await
@@ -127,11 +127,15 @@ impl Server {
         target: &UserId,
         reason: Option<String>,
     ) -> Result<()> {
-        let root = self.current_root(room).await?;
-        if self.membership_in(room, root, target).await? != Membership::Ban {
-            return Err(Error::BadState("the user is not banned".to_owned()));
+        match self.current_membership(room, target).await? {
+            Membership::Ban => self.set_absent(room, sender, target, "leave", reason).await,
+            _ => Err(Error::BadState("the user is not banned".to_owned())),
         }
-        self.set_absent(room, sender, target, "leave", reason).await
+    }
+
+    async fn current_membership(&self, room: &Room, user: &UserId) -> Result<Membership> {
+        let root = self.current_root(room).await?;
+        self.membership_in(room, root, user).await
     }
 
     /// Knocks: asks to be let in.
@@ -261,12 +265,9 @@ impl Server {
 
     /// A joined user of this server who may invite.
     async fn inviting_member(&self, room: &Room, root: NodeId) -> Result<Option<OwnedUserId>> {
-        let keys = [("m.room.create", ""), ("m.room.power_levels", "")];
-        let events = self.state_events(room, root, &keys).await?;
-        let find = |kind: &str| events.iter().find(|event| event.is(kind, "")).map(|event| &*event.pdu);
-        let Some(create) = find("m.room.create") else { return Ok(None) };
-        let powers = Powers::new(&room.rules, create, find("m.room.power_levels"))
-            .map_err(|reason| Error::Forbidden(reason.0))?;
+        let events = self.state_events(room, root, &lookup::POWERS).await?;
+        let powers = lookup::powers_of(&room.rules, &events).map_err(|reason| Error::Forbidden(reason.0))?;
+        let Some(powers) = powers else { return Ok(None) };
         let members =
             memberships::of_room(&mut self.database.read().await?, room.pk, memberships::JOIN).await?;
         let pks: Vec<i64> = members.into_iter().map(|(user, _)| user).collect();

@@ -7,6 +7,7 @@ use crate::rooms::serialize::Reader;
 use crate::rooms::timeline::{Point, Reading};
 use crate::server::Server;
 use crate::sync::filter;
+use myelin_storage::changes::{OUTLIER, REJECTED, SOFT_FAILED};
 use myelin_storage::rooms::{memberships, state};
 use ruma::api::client::filter::RoomEventFilter;
 use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId};
@@ -86,8 +87,8 @@ impl Server {
         let reading = self.reading(room_id, reader.user_pk).await?;
         let missing = || Error::not_found("there is no such event here, or you may not see it");
         let event = self.rooms.event_by_id(event_id).await?.ok_or_else(missing)?;
-        if event.room_pk != reading.room.pk || event.rejected || event.soft_failed || event.pos > reading.upto
-        {
+        let hidden = event.flags & (OUTLIER | REJECTED | SOFT_FAILED) != 0;
+        if event.room_pk != reading.room.pk || hidden || event.pos > reading.upto {
             return Err(missing());
         }
         let joined = reading.joined_until();

@@ -6,7 +6,8 @@ use crate::rooms::lookup::membership_of;
 use crate::rooms::state::NodeId;
 use crate::rooms::visibility::Membership;
 use crate::server::Server;
-use myelin_storage::rooms::{events, memberships, state};
+use myelin_storage::rooms::events::{self, Order};
+use myelin_storage::rooms::{memberships, state};
 use ruma::RoomId;
 use std::sync::Arc;
 
@@ -103,7 +104,8 @@ impl Server {
         } else {
             let last = to.map_or(upto, |point| point.0.min(upto));
             let wanted = i64::try_from(limit).unwrap_or(i64::MAX);
-            events::oldest(&mut self.database.read().await?, room_pk, from.0, last, wanted).await?
+            let mut connection = self.database.read().await?;
+            events::between(&mut connection, room_pk, from.0, last, Order::OldestFirst, wanted).await?
         };
         let full = found.len() == limit;
         let last = found.last().map(|(pos, _)| if backwards { Point(pos - 1) } else { Point(*pos) });

@@ -138,7 +138,8 @@ impl Graph {
             })
             .collect();
         let unconflicted: Vec<_> = common.values().cloned().collect();
-        let conflict = Conflict { rules: &self.rules, states: &conflicted, unconflicted: &unconflicted };
+        let conflict =
+            Conflict { rules: &self.rules, states: &conflicted, unconflicted: Some(&unconflicted) };
         let loaded = RefCell::new(Events::new());
         let plan = self.retry(&loaded, |source| Plan::new(conflict, source));
         let part: State =

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::events::client_format::Shape;
 use crate::rooms::cache::{Room, Stored};
+use crate::rooms::lookup::StateEntry;
 use crate::rooms::state::NodeId;
 use crate::rooms::timeline::Point;
 use crate::server::Server;
@@ -13,6 +14,7 @@ use crate::sync::look::{Ask, StateAfter};
 use ruma::api::client::filter::FilterDefinition;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Events of a room where the filter names no number, and at most.
 const LIMIT: (usize, usize) = (10, 100);
@@ -119,12 +121,18 @@ impl Server {
             || span.state_moved
             || !chosen.complete
             || (after && chosen.events.iter().any(|event| event.is_state()));
+        let in_line = !after && moved && self.is_line(span, chosen).await?;
         let root = match chosen.events.first() {
+            // The current state as it was before the first event: that before the event itself is the state of the
+            // event's branch, which is another one where branches lie beside each other.
+            Some(first) if !after && moved && !in_line => {
+                self.rooms.root_at(span.room, first.pos - 1).await?
+            }
             Some(first) if !after => first.state_root,
             _ if !moved && ask.members == Members::All => 0,
             _ => self.rooms.root_at(span.room, span.upto).await?,
         };
-        let entries = if span.full_state {
+        let mut entries = if span.full_state {
             self.full_state(span.room, root).await?
         } else if moved {
             let from = self.rooms.root_at(span.room, span.since).await?;
@@ -132,6 +140,9 @@ impl Server {
         } else {
             Vec::new()
         };
+        if (span.state_moved || span.full_state) && !after && !in_line {
+            entries = self.moved_within(span, chosen, root, entries).await?;
+        }
         let mut pks = Vec::with_capacity(entries.len());
         let mut members = BTreeMap::new();
         for (kind, key, pk) in entries {
@@ -157,6 +168,40 @@ impl Server {
         Ok(state)
     }
 
+    /// The timeline is one line that ends at the room's only extremity: the state before its first event was the current
+    /// one then, and nothing moved without an event since.
+    async fn is_line(&self, span: &Span<'_>, chosen: &Chosen) -> Result<bool> {
+        let snapshot = self.rooms.snapshot(span.room).await?;
+        let follows = |pair: &[Stored]| match pair {
+            [before, event] => event.prev_events.iter().eq([&before.event_id]),
+            _ => true,
+        };
+        let end = chosen.events.last().map(|event| event.pk);
+        let ends = snapshot.extremities.iter().map(|(pk, _)| *pk);
+        Ok(end.is_some() && ends.eq(end) && chosen.events.windows(2).all(follows))
+    }
+
+    /// The state before a timeline, and what moved within the timeline without an event of it: branches merged, and a
+    /// key has an event that is nowhere in the timeline.
+    async fn moved_within(
+        &self,
+        span: &Span<'_>,
+        chosen: &Chosen,
+        start: NodeId,
+        before: Vec<StateEntry>,
+    ) -> Result<Vec<StateEntry>> {
+        let end = self.rooms.root_at(span.room, span.upto).await?;
+        let sets = |kind: &str, key: &str| chosen.events.iter().any(|event| event.is(kind, key));
+        let mut entries: BTreeMap<(Arc<str>, Arc<str>), i64> =
+            before.into_iter().map(|(kind, key, pk)| ((kind, key), pk)).collect();
+        for (kind, key, pk) in self.state_since(span.room, start, end).await? {
+            if !sets(&kind, &key) {
+                entries.insert((kind, key), pk);
+            }
+        }
+        Ok(entries.into_iter().map(|((kind, key), pk)| (kind, key, pk)).collect())
+    }
+
     /// Replaces the members that changed by those who speak in the timeline, without those that the device has.
     async fn lazy_members(
         &self,
@@ -168,7 +213,8 @@ impl Server {
     ) -> Result<()> {
         let mut speakers: BTreeSet<&str> = chosen.events.iter().map(|event| event.sender.as_str()).collect();
         let own = ask.reader.user.as_str();
-        members.retain(|user, _| speakers.contains(user.as_str()) || user == own);
+        // Members that moved without an event of the timeline are told whether they speak or not.
+        members.retain(|user, _| span.state_moved || speakers.contains(user.as_str()) || user == own);
         if span.full_state {
             speakers.insert(own);
         }

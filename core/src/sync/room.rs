@@ -15,6 +15,8 @@ use serde_json::value::RawValue;
 #[derive(Clone, Debug)]
 pub(super) struct Stand {
     now: i64,
+    /// The position of the change, behind that of its event.
+    pos: i64,
     /// The event that made it so.
     event_pk: i64,
     /// The user was joined when the client last asked.
@@ -50,8 +52,9 @@ impl Server {
         let between = history.iter().filter(|(_, pos, _)| *pos > since && *pos <= upto);
         let stayed = was_joined && between.clone().all(|(membership, ..)| *membership == JOIN);
         let last = history.iter().rfind(|(_, pos, _)| *pos <= upto);
-        Ok(last.map(|(now, _, event_pk)| Stand {
+        Ok(last.map(|(now, pos, event_pk)| Stand {
             now: *now,
+            pos: *pos,
             event_pk: *event_pk,
             was_joined,
             stayed,
@@ -114,15 +117,17 @@ impl Server {
             return Ok(());
         }
         let Some(leave) = self.rooms.event(stand.event_pk).await? else { return Ok(()) };
+        // The event has a position of its own unless it came into the state by a merge of branches.
+        let shown = if leave.pos > 0 && leave.pos < stand.pos { leave.pos - 1 } else { stand.pos };
         // Somebody who was only invited sees no more than the end of it.
-        let since = if stand.was_joined || moment.since == 0 { moment.since } else { leave.pos - 1 };
+        let since = if stand.was_joined || moment.since == 0 { moment.since } else { shown };
         let span = Span {
             room: &room,
             since,
-            upto: leave.pos,
+            upto: stand.pos,
             full_state: moment.ask.full_state || moment.since == 0,
-            state_moved: false,
-            joined_until: leave.pos,
+            state_moved: leave.pos == 0 || leave.pos < since,
+            joined_until: stand.pos,
         };
         let told = self.history(moment.ask, &moment.preferences, &span).await?;
         let account_data = room_data(moment, &room);

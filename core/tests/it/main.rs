@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod backups;
+mod foreign;
 mod keys;
+mod receive;
+mod receive_orders;
 mod rooms;
 mod support;
 mod to_device;

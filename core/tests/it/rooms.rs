@@ -4,6 +4,7 @@ use crate::support::{Setup, setups};
 use futures_util::future::join_all;
 use myelin_core::rooms::append::Transaction;
 use myelin_core::rooms::create::{CreateRoom, Preset};
+use myelin_storage::rooms::events;
 use ruma::{OwnedRoomId, RoomId, UserId, user_id};
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -36,7 +37,8 @@ async fn timeline(setup: &Setup, turn: usize, room_id: &RoomId) -> Vec<(i64, Str
     server.log.catch_up().await.expect("the log");
     let room = server.rooms.get(room_id).await.expect("the room");
     let mut connection = server.database.read().await.expect("a connection");
-    let found = myelin_storage::rooms::events::oldest(&mut connection, room.pk, 0, i64::MAX, 10_000).await;
+    let found =
+        events::between(&mut connection, room.pk, 0, i64::MAX, events::Order::OldestFirst, 10_000).await;
     drop(connection);
     let pks: Vec<i64> = found.expect("events").into_iter().map(|(_, pk)| pk).collect();
     let events = server.rooms.events(&pks).await.expect("events");

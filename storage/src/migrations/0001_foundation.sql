@@ -152,6 +152,7 @@ CREATE TABLE rooms(
 -- Events. pos is null for outliers, rejected and soft-failed events. root: the tree of the state before the event.
 -- flags: 1 outlier, 2 rejected, 4 soft-failed, 8 history (came by backfill), 16 redacted. txn_id: what the client that
 -- sent it from device_pk called it, for that client only.
+-- before_pos: of history, the position of the event in the timeline before which it belongs.
 CREATE TABLE events(
     event_pk BIGINT NOT NULL PRIMARY KEY,
     event_id TEXT NOT NULL UNIQUE,
@@ -161,9 +162,11 @@ CREATE TABLE events(
     root BIGINT NOT NULL,
     flags BIGINT NOT NULL,
     ts BIGINT NOT NULL,
+    before_pos BIGINT,
     device_pk BIGINT,
     txn_id TEXT
 ); -- heap
+CREATE INDEX events_history ON events(room_pk, before_pos, depth, event_pk) WHERE before_pos IS NOT NULL;
 CREATE UNIQUE INDEX events_pos ON events(room_pk, pos) WHERE pos IS NOT NULL;
 CREATE INDEX events_depth ON events(room_pk, depth, event_pk);
 
@@ -172,6 +175,14 @@ CREATE TABLE event_json(
     event_pk BIGINT NOT NULL PRIMARY KEY,
     json TEXT NOT NULL
 ); -- heap
+
+-- Where the graph has gaps: events that another one follows and that are not here, or only as outliers.
+CREATE TABLE gaps(
+    room_pk BIGINT NOT NULL,
+    prev_id TEXT NOT NULL,
+    event_pk BIGINT NOT NULL,
+    PRIMARY KEY (room_pk, prev_id, event_pk)
+); -- clustered
 
 -- Which event redacted an event, by the target's id, which may not have come yet.
 CREATE TABLE redactions(

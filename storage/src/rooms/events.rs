@@ -65,18 +65,32 @@ pub async fn find(connection: &mut Connection, event_ids: &[&str]) -> Result<Vec
     connection.all(FIND, args![event_ids]).await?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
 }
 
-/// Positions and numbers of live events of a room with `after < pos <= upto`, newest first.
-pub async fn newest(
+/// Which end of a stretch of events comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The newest first.
+    NewestFirst,
+    /// The oldest first.
+    OldestFirst,
+}
+
+/// Positions and numbers of live events of a room with `after < pos <= upto`.
+pub async fn between(
     connection: &mut Connection,
     room_pk: i64,
     after: i64,
     upto: i64,
+    order: Order,
     limit: i64,
 ) -> Result<Vec<(i64, i64)>> {
     const NEWEST: Sql = Sql::both(
         "SELECT pos, event_pk FROM events WHERE room_pk = $1 AND pos > $2 AND pos <= $3 ORDER BY pos DESC LIMIT $4",
     );
-    let rows = connection.all(NEWEST, args![room_pk, after, upto, limit]).await?;
+    const OLDEST: Sql = Sql::both(
+        "SELECT pos, event_pk FROM events WHERE room_pk = $1 AND pos > $2 AND pos <= $3 ORDER BY pos LIMIT $4",
+    );
+    let sql = if order == Order::NewestFirst { NEWEST } else { OLDEST };
+    let rows = connection.all(sql, args![room_pk, after, upto, limit]).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
@@ -96,21 +110,6 @@ pub async fn newest_of(
     );
     let rows = connection.all(NEWEST, args![room_pks, limit]).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
-}
-
-/// Positions and numbers of live events of a room with `after < pos <= upto`, oldest first.
-pub async fn oldest(
-    connection: &mut Connection,
-    room_pk: i64,
-    after: i64,
-    upto: i64,
-    limit: i64,
-) -> Result<Vec<(i64, i64)>> {
-    const OLDEST: Sql = Sql::both(
-        "SELECT pos, event_pk FROM events WHERE room_pk = $1 AND pos > $2 AND pos <= $3 ORDER BY pos LIMIT $4",
-    );
-    let rows = connection.all(OLDEST, args![room_pk, after, upto, limit]).await?;
-    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
 /// Of these rooms, those with live events behind `after`, with the newest position in each: one index probe a room.
@@ -134,6 +133,12 @@ pub async fn redact(tx: &mut Tx, event_pk: i64, json: &str) -> Result<()> {
     tx.run(FLAGS, args![event_pk]).await.map(drop)
 }
 
+/// The redactions of an event, whether they took effect or not.
+pub async fn redactions_of(connection: &mut Connection, event_id: &str) -> Result<Vec<i64>> {
+    const FIND: Sql = Sql::both("SELECT event_pk FROM redactions WHERE target_id = $1 ORDER BY event_pk");
+    connection.all(FIND, args![event_id]).await?.iter().map(|row| row.int(0)).collect()
+}
+
 /// The redactions that take effect on events: (target's id, redacting event).
 pub async fn redactions(connection: &mut Connection, event_ids: &[&str]) -> Result<Vec<(String, i64)>> {
     const FIND: Sql = Sql::per(
@@ -142,4 +147,10 @@ pub async fn redactions(connection: &mut Connection, event_ids: &[&str]) -> Resu
         "SELECT target_id, event_pk FROM redactions WHERE target_id = ANY($1) AND applied = 1",
     );
     connection.all(FIND, args![event_ids]).await?.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
+}
+
+/// Where an event stands in its room's timeline: its position, or the one before which it belongs.
+pub async fn place(connection: &mut Connection, event_id: &str) -> Result<Option<i64>> {
+    const PLACE: Sql = Sql::both("SELECT COALESCE(pos, before_pos) FROM events WHERE event_id = $1");
+    connection.one(PLACE, args![event_id]).await?.map_or(Ok(None), |row| row.opt_int(0))
 }

@@ -193,7 +193,8 @@ pub async fn counts(connection: &mut Connection, rooms: &[i64]) -> Result<Vec<(i
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
 }
 
-/// For each of these rooms, whether its current state moved and whether receipts came behind a position.
+/// For each of these rooms, whether its current state moved without an event and whether receipts came behind a
+/// position.
 pub async fn rooms_moved(
     connection: &mut Connection,
     rooms: &[i64],
@@ -201,10 +202,12 @@ pub async fn rooms_moved(
 ) -> Result<Vec<(i64, bool, bool)>> {
     const MOVED: Sql = Sql::per(
         "SELECT w.value, \
-         EXISTS (SELECT 1 FROM room_states WHERE room_pk = w.value AND pos > $2), \
+         EXISTS (SELECT 1 FROM room_states AS s WHERE s.room_pk = w.value AND s.pos > $2 \
+         AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.room_pk = s.room_pk AND e.pos = s.pos)), \
          EXISTS (SELECT 1 FROM receipts WHERE room_pk = w.value AND pos > $2) FROM json_each($1) AS w",
         "SELECT w.room, \
-         (EXISTS (SELECT 1 FROM room_states WHERE room_pk = w.room AND pos > $2))::int::bigint, \
+         (EXISTS (SELECT 1 FROM room_states AS s WHERE s.room_pk = w.room AND s.pos > $2 AND NOT EXISTS \
+         (SELECT 1 FROM events AS e WHERE e.room_pk = s.room_pk AND e.pos = s.pos)))::int::bigint, \
          (EXISTS (SELECT 1 FROM receipts WHERE room_pk = w.room AND pos > $2))::int::bigint \
          FROM UNNEST($1) AS w(room)",
     );

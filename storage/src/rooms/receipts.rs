@@ -1,9 +1,11 @@
 //! Receipts: how far somebody has read a room, or a thread of it.
 
 use crate::args;
-use crate::database::Connection;
+use crate::changes::Changes;
+use crate::database::{Connection, Tx};
 use crate::error::Result;
-use crate::statement::{Row, Sql};
+use crate::statement::{Bulk, Col, Row, Sql};
+use std::collections::HashMap;
 
 /// m.read: everybody in the room may see it.
 pub const PUBLIC: i64 = 1;
@@ -75,4 +77,33 @@ pub async fn read_upto(
     );
     let rows = connection.all(UPTO, args![user_pk, rooms]).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?, row.int(2)?))).collect()
+}
+
+/// Writes the receipts of units at their positions.
+pub(crate) async fn write(tx: &mut Tx, units: &[&Changes], positions: &[i64]) -> Result<()> {
+    let mut latest = HashMap::new();
+    for (receipt, pos) in units.iter().flat_map(|u| &u.receipts).zip(positions) {
+        latest.insert((receipt.room_pk, receipt.user_pk, receipt.kind, &receipt.thread), (receipt, *pos));
+    }
+    let receipts: Vec<_> = latest.into_values().collect();
+    const RECEIPTS: Bulk = Bulk {
+        into: "receipts(room_pk, user_pk, kind, thread, event_id, event_pos, ts, pos)",
+        suffix: "ON CONFLICT (room_pk, user_pk, kind, thread) DO UPDATE SET event_id = excluded.event_id, \
+                 event_pos = excluded.event_pos, ts = excluded.ts, pos = excluded.pos \
+                 WHERE excluded.event_pos > receipts.event_pos",
+    };
+    tx.bulk(
+        RECEIPTS,
+        &[
+            Col::Ints(receipts.iter().map(|r| r.0.room_pk).collect()),
+            Col::Ints(receipts.iter().map(|r| r.0.user_pk).collect()),
+            Col::Ints(receipts.iter().map(|r| r.0.kind).collect()),
+            Col::Texts(receipts.iter().map(|r| r.0.thread.as_str()).collect()),
+            Col::Texts(receipts.iter().map(|r| r.0.event_id.as_str()).collect()),
+            Col::Ints(receipts.iter().map(|r| r.0.event_pos).collect()),
+            Col::Ints(receipts.iter().map(|r| r.0.ts).collect()),
+            Col::Ints(receipts.iter().map(|r| r.1).collect()),
+        ],
+    )
+    .await
 }

@@ -1,9 +1,11 @@
 //! Events that relate to others.
 
 use crate::args;
-use crate::database::Connection;
+use crate::changes::Changes;
+use crate::database::{Connection, Tx};
 use crate::error::Result;
-use crate::statement::Sql;
+use crate::rooms::events;
+use crate::statement::{Bulk, Col, Sql};
 
 /// A thread in brief.
 #[derive(Clone, Debug)]
@@ -63,4 +65,43 @@ pub async fn threads(
             })
         })
         .collect()
+}
+
+/// Writes the relations and redactions of units.
+pub(crate) async fn write(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
+    let relations: Vec<_> = units.iter().flat_map(|u| &u.relations).collect();
+    const RELATIONS: Bulk = Bulk {
+        into: "relations(room_pk, target_id, rel_type, event_pk, kind, sender_pk)",
+        suffix: "ON CONFLICT DO NOTHING",
+    };
+    tx.bulk(
+        RELATIONS,
+        &[
+            Col::Ints(relations.iter().map(|r| r.0).collect()),
+            Col::Texts(relations.iter().map(|r| r.1.as_str()).collect()),
+            Col::Texts(relations.iter().map(|r| r.2.as_str()).collect()),
+            Col::Ints(relations.iter().map(|r| r.3).collect()),
+            Col::Texts(relations.iter().map(|r| r.4.as_str()).collect()),
+            Col::Ints(relations.iter().map(|r| r.5).collect()),
+        ],
+    )
+    .await?;
+    for (event, _, json) in units.iter().flat_map(|u| &u.redacted) {
+        events::redact(tx, *event, json).await?;
+    }
+    let redactions: Vec<_> = units.iter().flat_map(|u| &u.redactions).collect();
+    const REDACTIONS: Bulk = Bulk {
+        into: "redactions(target_id, event_pk, room_pk, applied)",
+        suffix: "ON CONFLICT (target_id, event_pk) DO UPDATE SET applied = excluded.applied",
+    };
+    tx.bulk(
+        REDACTIONS,
+        &[
+            Col::Texts(redactions.iter().map(|r| r.0.as_str()).collect()),
+            Col::Ints(redactions.iter().map(|r| r.1).collect()),
+            Col::Ints(redactions.iter().map(|r| r.2).collect()),
+            Col::Ints(redactions.iter().map(|r| r.3.into()).collect()),
+        ],
+    )
+    .await
 }

@@ -1,21 +1,28 @@
 //! Planning: drafts become events, each following the one before, in memory.
 
-use super::{Draft, Request};
+use super::trees::Trees;
+use super::{Draft, Request, membership_number, relation, stripped};
 use crate::error::{Error, Result};
 use crate::events::build::{BuildError, PduBuilder};
 use crate::events::pdu::Pdu;
 use crate::events::redaction;
-use crate::rooms::authorize::{self, Action, Powers, Reason};
+use crate::rooms::authorize::{self, Action, Reason};
 use crate::rooms::cache::{Room, Snapshot, View};
+use crate::rooms::lookup;
 use crate::rooms::relations;
 use crate::rooms::state::{self, Index, NodeId};
 use crate::rooms::version;
 use crate::server::Server;
 use myelin_storage::changes::{Changes, NewEvent, NewMembership, RoomChange};
+use myelin_storage::rooms::memberships::{INVITE, KNOCK};
 use myelin_storage::transaction_ids;
 use ruma::{OwnedEventId, UserId};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Events that an event of ours follows at most. The specification allows 20; fewer keep events small, and the others
+/// are followed by the next one.
+pub(super) const MOST_PREV_EVENTS: usize = 10;
 
 /// Requests, planned: what to write and what to answer.
 pub(super) struct Plan {
@@ -54,6 +61,8 @@ pub(super) async fn plan(server: &Server, room: &Arc<Room>, requests: &[Request]
     } else {
         (*server.rooms.snapshot(room).await?).clone()
     };
+    let mut extremities = snapshot.extremities.clone();
+    let beside = extremities.split_off(extremities.len().min(MOST_PREV_EVENTS));
     let mut planner = Planner {
         server,
         room,
@@ -61,9 +70,10 @@ pub(super) async fn plan(server: &Server, room: &Arc<Room>, requests: &[Request]
             root: snapshot.root,
             depth: snapshot.depth,
             related: snapshot.related,
-            extremities: snapshot.extremities.clone(),
+            extremities,
             counts: Counts::default(),
         },
+        beside,
         changes: Changes::default(),
         view: View::new(),
         nodes: Vec::new(),
@@ -71,9 +81,15 @@ pub(super) async fn plan(server: &Server, room: &Arc<Room>, requests: &[Request]
         pdus: Vec::new(),
         new_keys: Vec::new(),
     };
+    if !planner.beside.is_empty() {
+        planner.place.root = planner.merged(&planner.place.extremities.clone(), None).await?;
+    }
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         answers.push(planner.request(request).await);
+    }
+    if !planner.beside.is_empty() && !planner.changes.events.is_empty() {
+        planner.join_others(snapshot.root).await?;
     }
     Ok(planner.finish(snapshot, creates, answers))
 }
@@ -82,6 +98,8 @@ struct Planner<'a> {
     server: &'a Server,
     room: &'a Arc<Room>,
     place: Place,
+    /// Extremities that the first event does not follow, because they are too many.
+    beside: Vec<(i64, OwnedEventId)>,
     changes: Changes,
     /// Nodes at hand: those that were loaded, and those that were made here.
     view: View,
@@ -252,11 +270,9 @@ impl Planner<'_> {
     }
 
     async fn may(&mut self, user: &UserId, action: Action) -> Result<bool> {
-        let events = self.state(&[("m.room.create", ""), ("m.room.power_levels", "")]).await?;
-        let find = |kind: &str| events.iter().find(|event| event.is(kind, "")).map(|event| &**event);
-        let Some(create) = find("m.room.create") else { return Ok(false) };
-        let powers = Powers::new(&self.room.rules, create, find("m.room.power_levels")).map_err(forbidden)?;
-        powers.may_do(user, action).map_err(forbidden)
+        let events = self.state(&lookup::POWERS).await?;
+        let powers = lookup::powers_of(&self.room.rules, &events).map_err(forbidden)?;
+        powers.map_or(Ok(false), |powers| powers.may_do(user, action).map_err(forbidden))
     }
 
     /// Puts an event at the end of the room.
@@ -266,21 +282,19 @@ impl Planner<'_> {
         if let Some(state_key) = &pdu.state_key {
             self.place.root = self.insert(&pdu.kind, state_key, pdu.pk).await?;
         }
-        if let Some(relation) = relations::relation(pdu.content.get())
-            && let (Some(rel_type), Some(target)) = (&relation.rel_type, &relation.event_id)
-        {
-            let sender = self.server.ids.user(pdu.sender.as_str()).await?;
-            if relations::is_bundled(rel_type) {
-                self.place.related = pdu.depth;
+        if let Some(relation) = relation(self.server, self.room, &pdu).await? {
+            if relations::is_bundled(&relation.2) {
+                self.place.related = self.place.related.max(pdu.depth);
             }
-            let (target, kind) = (target.to_string(), pdu.kind.to_string());
-            self.changes.relations.push((self.room.pk, target, rel_type.to_string(), pdu.pk, kind, sender));
+            self.changes.relations.push(relation);
         }
         self.changes.events.push(NewEvent {
             event_pk: pdu.pk,
             event_id: pdu.event_id.to_string(),
             room_pk: self.room.pk,
+            was_outlier: false,
             live: true,
+            before_pos: None,
             depth: pdu.depth,
             root: root_before,
             flags: 0,
@@ -316,8 +330,8 @@ impl Planner<'_> {
             }
         };
         // A path is at most eight nodes long, with a few more where the tree grows upwards.
-        let ids = self.server.ids.nodes.take(16).await?;
         let root = self.place.root;
+        let ids = self.server.ids.nodes.take_above(16, root).await?;
         let (root, made) = self
             .server
             .rooms
@@ -342,43 +356,53 @@ impl Planner<'_> {
         let (Some(text), Some(user_id)) = (pdu.membership(), pdu.state_key.as_deref()) else {
             return Ok(None);
         };
-        let membership = match &*text {
-            "invite" => 1,
-            "join" => 2,
-            "leave" => 3,
-            "ban" => 4,
-            "knock" => 5,
-            _ => return Err(Error::bad_json("the membership is none that the specification knows")),
-        };
+        let membership = membership_number(&text)
+            .ok_or_else(|| Error::bad_json("the membership is none that the specification knows"))?;
         let user_pk = self.server.ids.user(user_id).await?;
         let stripped = match membership {
-            1 | 5 => Some(self.stripped(pdu).await?),
+            INVITE | KNOCK => {
+                let state = self.state(&stripped::keys(pdu.sender.as_str())).await?;
+                Some(stripped::write(state, pdu)?)
+            }
             _ => None,
         };
         Ok(Some(NewMembership { user_pk, membership, stripped }))
     }
 
-    /// What somebody invited is shown of the room, their own member event last.
-    async fn stripped(&mut self, own: &Pdu) -> Result<String> {
-        const SHOWN: [&str; 8] = [
-            "m.room.create",
-            "m.room.name",
-            "m.room.avatar",
-            "m.room.topic",
-            "m.room.join_rules",
-            "m.room.canonical_alias",
-            "m.room.encryption",
-            "m.room.member",
-        ];
-        let sender = own.sender.to_string();
-        let keys: Vec<(&str, &str)> =
-            SHOWN.iter().map(|kind| (*kind, if *kind == "m.room.member" { &*sender } else { "" })).collect();
-        let mut events = self.state(&keys).await?;
-        events.push(Arc::new(own.clone()));
-        let stripped: Result<Vec<_>, _> =
-            events.iter().map(|event| crate::events::client_format::stripped(event)).collect();
-        let text = stripped.and_then(|list| serde_json::to_string(&list));
-        text.map_err(|error| Error::internal(error.to_string()))
+    /// The state behind these extremities together, and behind `root` too.
+    async fn merged(&mut self, ends: &[(i64, OwnedEventId)], root: Option<NodeId>) -> Result<NodeId> {
+        let mut trees = Trees::new(self.server, self.room);
+        trees.view = std::mem::take(&mut self.view);
+        trees.new_keys = std::mem::take(&mut self.new_keys);
+        trees.planned = self.pdus.clone();
+        let mut roots: Vec<NodeId> = root.into_iter().collect();
+        let pks: Vec<i64> = ends.iter().map(|(pk, _)| *pk).collect();
+        for end in self.server.rooms.events(&pks).await? {
+            roots.push(trees.after(&end).await?);
+        }
+        let merged = trees.resolve(&roots).await?;
+        self.nodes.append(&mut trees.made);
+        (self.view, self.new_keys) = (trees.view, trees.new_keys);
+        Ok(merged)
+    }
+
+    /// The current state is that behind the new events and behind the extremities beside them, which are more than an
+    /// event may follow. What moves is told for all events together.
+    async fn join_others(&mut self, before: NodeId) -> Result<()> {
+        let beside = self.beside.clone();
+        self.place.root = self.merged(&beside, Some(self.place.root)).await?;
+        self.place.extremities.extend(beside);
+        let mut trees = Trees::new(self.server, self.room);
+        trees.view = std::mem::take(&mut self.view);
+        trees.new_keys = std::mem::take(&mut self.new_keys);
+        trees.planned = self.pdus.clone();
+        let moved = trees.moved(before, self.place.root).await?;
+        (self.view, self.new_keys) = (trees.view, trees.new_keys);
+        self.changes.moves.extend(moved);
+        for event in &mut self.changes.events {
+            (event.state_after, event.membership) = (None, None);
+        }
+        Ok(())
     }
 
     fn finish(mut self, before: Snapshot, creates: bool, answers: Vec<Result<Vec<OwnedEventId>>>) -> Plan {

@@ -19,14 +19,16 @@ pub(super) async fn commit(
         return Ok(answers);
     }
     let moved = !changes.events.is_empty();
+    let flags: Vec<i64> = changes.events.iter().map(|event| event.flags).collect();
     let new_keys = changes.state_keys.clone();
     let sent: Vec<_> = changes.events.iter().map(|event| event.transaction.clone().map(Arc::new)).collect();
     let made: Vec<_> = changes.nodes.iter().map(|(id, ..)| *id).collect();
     let (room, rooms) = (room.clone(), server.rooms.clone());
     let publish = move |outcome: &Outcome| {
         let room_pk = room.pk;
-        for ((pdu, pos), transaction) in pdus.into_iter().zip(&outcome.positions).zip(sent) {
-            rooms.remember(&Stored { pdu, pos: *pos, flags: 0, room_pk, transaction });
+        let stored = pdus.into_iter().zip(flags).zip(sent).zip(&outcome.positions);
+        for (((pdu, flags), transaction), pos) in stored {
+            rooms.remember(&Stored { pdu, pos: *pos, flags, room_pk, transaction });
         }
         for id in made {
             if let Some(node) = view.get(&id) {
