@@ -2,14 +2,17 @@
 //!
 //! Writers submit units; the committer merges what waits (at most [`MERGE`]) into one durable commit. That commit is the
 //! moment at which an operation has happened: afterwards the entries are applied to the caches, become visible, wake
-//! who waits, and only then are the units answered. A unit that fails is taken back alone and does not hurt the others.
-//! A caller that goes away does not take its unit with it.
+//! who waits, and only then are the units answered. A unit that fails is taken back alone and does not hurt the others:
+//! rows that the database refuses make the committer write the batch's planned units one by one, and a closure that
+//! panics is a closure that failed. A caller that goes away does not take its unit with it.
 
 use crate::error::{Error, Result};
 use crate::log::Log;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use myelin_storage::changes::{self, Changes, Outcome};
 use myelin_storage::{Database, Entry, Tx};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,7 +81,7 @@ impl Committer {
         });
         let done: Done = Box::new(move |outcome| {
             let result = match outcome {
-                Ok(()) => slot.lock().take().unwrap_or_else(|| Err(Error::internal("a unit did not run"))),
+                Ok(()) => slot.lock().take().unwrap_or_else(|| Err(Error::internal("a unit panicked"))),
                 Err(error) => Err(error),
             };
             // The caller may have gone away; what it asked for has happened all the same.
@@ -157,18 +160,18 @@ struct Written {
 }
 
 async fn write(database: &Database, planned: &[&Changes], works: Vec<Work>) -> Result<Written> {
-    let mut tx = database.write().await?;
+    let (mut tx, outcomes) = write_planned(database, planned).await?;
     let alone = planned.is_empty() && works.len() == 1;
-    let outcomes = changes::apply(&mut tx, planned).await?;
     for work in works {
         if alone {
             // Alone in its transaction a unit needs no savepoint: all of it goes, or none.
-            if !work(&mut tx).await {
+            if !succeeds(work, &mut tx).await {
+                tx.abandon().await?;
                 return Ok(Written { outcomes, entries: Vec::new() });
             }
         } else {
             let mark = tx.mark().await?;
-            if work(&mut tx).await {
+            if succeeds(work, &mut tx).await {
                 tx.release().await?;
             } else {
                 tx.back_to(mark).await?;
@@ -185,6 +188,44 @@ async fn write(database: &Database, planned: &[&Changes], works: Vec<Work>) -> R
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Begins a transaction with the rows of all units, or, when the database refuses them, of those that it accepts.
+async fn write_planned(
+    database: &Database,
+    planned: &[&Changes],
+) -> Result<(Tx, Vec<myelin_storage::Result<Outcome>>)> {
+    let mut tx = database.write().await?;
+    let refused = match changes::apply(&mut tx, planned).await {
+        Ok(outcomes) => return Ok((tx, outcomes)),
+        Err(error) => error,
+    };
+    tracing::warn!(error = %refused, units = planned.len(), "rows were refused; writing the units one by one");
+    tx.abandon().await?;
+    let mut tx = database.write().await?;
+    let mut outcomes = Vec::with_capacity(planned.len());
+    for unit in planned {
+        let mark = tx.mark().await?;
+        match changes::apply(&mut tx, &[unit]).await {
+            Ok(outcome) => {
+                tx.release().await?;
+                outcomes.extend(outcome);
+            }
+            Err(error) => {
+                tx.back_to(mark).await?;
+                outcomes.push(Err(error));
+            }
+        }
+    }
+    Ok((tx, outcomes))
+}
+
+/// Whether a unit's closure came to a good end. A panic is none, and ends nothing but its unit.
+async fn succeeds(work: Work, tx: &mut Tx) -> bool {
+    AssertUnwindSafe(work(tx)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a unit panicked inside its transaction; it is taken back");
+        false
+    })
 }
 
 /// The newest entries, for a commit whose own are not known: applying entries twice does no harm.

@@ -317,6 +317,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Takes a bare transaction back.
+    async fn undo(self) -> Result<()> {
+        match self.handle {
+            Handle::SqliteTx(tx) => tx.rollback().await?,
+            Handle::PostgresTx(tx) => tx.rollback().await?,
+            Handle::Sqlite(_) | Handle::Postgres(_) => {}
+        }
+        Ok(())
+    }
+
     async fn bulk(&mut self, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
         let rows = columns.first().map_or(0, Col::len);
         if rows == 0 {
@@ -436,6 +446,11 @@ impl Tx {
     /// Keeps everything since the mark, as part of the transaction.
     pub async fn release(&mut self) -> Result<()> {
         self.connection.run(Sql::both("RELEASE SAVEPOINT unit"), &[]).await.map(drop)
+    }
+
+    /// Takes everything back. Dropping does it too; this waits until the next writer may go on.
+    pub async fn abandon(self) -> Result<()> {
+        self.connection.undo().await
     }
 
     /// Writes the log entries and makes everything durable. After an error the outcome may be unknown: see

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod backups;
+mod commit;
 mod keys;
 mod rooms;
 mod support;
