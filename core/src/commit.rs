@@ -62,6 +62,13 @@ impl Committer {
         answer.await.map_err(|_| stopping())?
     }
 
+    /// Writes rows with one of the next commits. Nobody waits for it: a failure is in the log only.
+    pub async fn submit(&self, changes: Changes) -> Result<()> {
+        let (done, _) = oneshot::channel();
+        let unit = Unit::Planned { changes: Box::new(changes), publish: Box::new(|_| {}), done };
+        self.queue.send(unit).await.map_err(|_| stopping())
+    }
+
     /// Runs a closure inside the next commit, under a savepoint, and gives what it returned once that is durable.
     pub async fn run<T, F>(&self, work: F) -> Result<T>
     where

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod log;
 pub mod migrations;
 pub mod rooms;
+mod sqlite;
 pub mod statement;
 pub mod testing;
 pub mod to_device;
