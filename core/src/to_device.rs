@@ -117,12 +117,11 @@ pub async fn waits(server: &Server, device_pk: i64, upto: i64) -> Result<bool> {
     Ok(to_device::waits(&mut server.database.read().await?, device_pk, upto).await?)
 }
 
-/// Deletes what a device has seen, with one of the next commits: the messages up to the position of its token. Nobody
-/// need wait for it, since no answer to that token or a later one has them again. A position of the future
-/// acknowledges nothing.
-pub async fn acknowledge(server: &Server, device_pk: i64, upto: i64) -> Result<()> {
-    if upto > server.log.visible() {
-        return Ok(());
+/// Lets one of the next commits delete what a device has seen: the messages up to the position of its token. Nobody need
+/// wait for it, since no answer to that token or a later one has them again. A position of the future acknowledges
+/// nothing.
+pub fn acknowledge(server: &Server, device_pk: i64, upto: i64) {
+    if upto <= server.log.visible() {
+        server.commit.seen(device_pk, upto);
     }
-    server.commit.submit(Changes { seen: vec![(device_pk, upto)], ..Changes::default() }).await
 }

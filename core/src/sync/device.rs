@@ -74,7 +74,7 @@ impl Server {
             Waiting::Unknown => to_device::waits(self, device_pk, token.to_device).await?,
         };
         if wait {
-            to_device::acknowledge(self, device_pk, token.to_device).await?;
+            to_device::acknowledge(self, device_pk, token.to_device);
         }
         Ok(())
     }
