@@ -6,8 +6,10 @@
 //! rows that the database refuses make the committer write the batch's planned units one by one, and a closure that
 //! panics is a closure that failed. A caller that goes away does not take its unit with it.
 
+use crate::epoch;
 use crate::error::{Error, Result};
 use crate::log::Log;
+use crate::ports::{Clock, Random};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use myelin_storage::changes::{self, Changes, Outcome};
@@ -52,12 +54,24 @@ struct Seen {
     some: Notify,
 }
 
+/// What a commit is made with.
+pub struct Means {
+    /// Where it goes.
+    pub database: Database,
+    /// Who hears of it.
+    pub log: Arc<Log>,
+    /// For an epoch that begins.
+    pub clock: Arc<dyn Clock>,
+    /// For an epoch that begins.
+    pub random: Arc<dyn Random>,
+}
+
 impl Committer {
     /// Starts the committer's task. It ends when the last [`Committer`] is dropped and the queue is empty.
-    pub fn start(database: Database, log: Arc<Log>) -> (Committer, tokio::task::JoinHandle<()>) {
+    pub fn start(means: Means) -> (Committer, tokio::task::JoinHandle<()>) {
         let (queue, units) = mpsc::channel(WAITING);
         let seen = Arc::<Seen>::default();
-        let task = tokio::spawn(run(database, log, units, seen.clone()));
+        let task = tokio::spawn(run(means, units, seen.clone()));
         (Committer { queue, seen }, task)
     }
 
@@ -138,7 +152,7 @@ impl Seen {
     }
 }
 
-async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>, seen: Arc<Seen>) {
+async fn run(means: Means, mut units: mpsc::Receiver<Unit>, seen: Arc<Seen>) {
     let mut batch = Vec::with_capacity(MERGE);
     let mut since_checkpoint = 0;
     loop {
@@ -154,11 +168,11 @@ async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>,
             }
         }
         since_checkpoint += batch.len();
-        commit(&database, &log, std::mem::take(&mut batch)).await;
+        commit(&means, std::mem::take(&mut batch)).await;
         // A bounded write-ahead log; on SQLite the committer's connection is the one that may move it.
         if since_checkpoint >= 512 || (units.is_empty() && since_checkpoint >= 64) {
             since_checkpoint = 0;
-            if let Err(error) = database.checkpoint(false).await {
+            if let Err(error) = means.database.checkpoint(false).await {
                 tracing::warn!(%error, "a checkpoint failed and will be tried again");
             }
         }
@@ -166,7 +180,7 @@ async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>,
 }
 
 /// One commit: plan's rows together, closures one by one, then the answers.
-async fn commit(database: &Database, log: &Log, units: Vec<Unit>) {
+async fn commit(means: &Means, units: Vec<Unit>) {
     let mut planned = Vec::new();
     let mut closures = Vec::new();
     for unit in units {
@@ -177,7 +191,7 @@ async fn commit(database: &Database, log: &Log, units: Vec<Unit>) {
     }
     let all: Vec<&Changes> = planned.iter().map(|(changes, ..)| &**changes).collect();
     let (works, dones): (Vec<_>, Vec<_>) = closures.into_iter().unzip();
-    let written = write(database, &all, works).await;
+    let written = write(means, &all, works).await;
     let written = match written {
         Ok(written) => written,
         Err(error) => {
@@ -195,7 +209,7 @@ async fn commit(database: &Database, log: &Log, units: Vec<Unit>) {
         }
         answers.push((done, outcome));
     }
-    if let Err(error) = log.apply(&written.entries).await {
+    if let Err(error) = means.log.apply(&written.entries).await {
         // What is committed is committed; the log is read again by whoever needs it next.
         tracing::error!(%error, "committed entries could not be applied yet");
     }
@@ -212,8 +226,9 @@ struct Written {
     entries: Vec<Entry>,
 }
 
-async fn write(database: &Database, planned: &[&Changes], works: Vec<Work>) -> Result<Written> {
-    let (mut tx, outcomes) = write_planned(database, planned).await?;
+async fn write(means: &Means, planned: &[&Changes], works: Vec<Work>) -> Result<Written> {
+    let database = &means.database;
+    let (mut tx, outcomes) = write_planned(means, planned).await?;
     let alone = planned.is_empty() && works.len() == 1;
     for work in works {
         if alone {
@@ -243,19 +258,30 @@ async fn write(database: &Database, planned: &[&Changes], works: Vec<Work>) -> R
     }
 }
 
+/// Begins a transaction. Where its head is behind what this process has seen, the database was taken back meanwhile.
+async fn begin(means: &Means) -> Result<Tx> {
+    let mut tx = means.database.write().await?;
+    let (head, seen) = (tx.position(), means.log.visible());
+    if head < seen {
+        let reason = format!("the database is at position {head}, and this process has seen {seen}");
+        epoch::begin(&mut tx, epoch::Plan::new(&*means.random, &*means.clock, seen, &reason)).await?;
+    }
+    Ok(tx)
+}
+
 /// Begins a transaction with the rows of all units, or, when the database refuses them, of those that it accepts.
 async fn write_planned(
-    database: &Database,
+    means: &Means,
     planned: &[&Changes],
 ) -> Result<(Tx, Vec<myelin_storage::Result<Outcome>>)> {
-    let mut tx = database.write().await?;
+    let mut tx = begin(means).await?;
     let refused = match changes::apply(&mut tx, planned).await {
         Ok(outcomes) => return Ok((tx, outcomes)),
         Err(error) => error,
     };
     tracing::warn!(error = %refused, units = planned.len(), "rows were refused; writing the units one by one");
     tx.abandon().await?;
-    let mut tx = database.write().await?;
+    let mut tx = begin(means).await?;
     let mut outcomes = Vec::with_capacity(planned.len());
     for unit in planned {
         let mark = tx.mark().await?;

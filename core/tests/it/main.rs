@@ -5,7 +5,9 @@
 
 mod backups;
 mod commit;
+mod epochs;
 mod keys;
+mod log;
 mod rooms;
 mod support;
 mod to_device;
