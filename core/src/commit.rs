@@ -216,43 +216,57 @@ async fn commit(means: &Means, units: Vec<Unit>) {
     for (done, outcome) in answers {
         let _ = done.send(outcome.map_err(Error::from));
     }
-    for done in dones {
-        done(Ok(()));
+    for (done, refused) in dones.into_iter().zip(written.refused) {
+        done(refused.map_or(Ok(()), |error| Err(error.into())));
     }
 }
 
 struct Written {
     outcomes: Vec<myelin_storage::Result<Outcome>>,
+    /// What the database refused of each closure, although the closure came to a good end.
+    refused: Vec<Option<myelin_storage::Error>>,
     entries: Vec<Entry>,
 }
 
 async fn write(means: &Means, planned: &[&Changes], works: Vec<Work>) -> Result<Written> {
     let database = &means.database;
-    let (mut tx, outcomes) = write_planned(means, planned).await?;
+    let only_rows = works.is_empty();
+    let (mut tx, outcomes) = write_planned(means, planned, !only_rows).await?;
     let alone = planned.is_empty() && works.len() == 1;
+    let mut refused = Vec::with_capacity(works.len());
     for work in works {
         if alone {
             // Alone in its transaction a unit needs no savepoint: all of it goes, or none.
             if !succeeds(work, &mut tx).await {
                 tx.abandon().await?;
-                return Ok(Written { outcomes, entries: Vec::new() });
+                return Ok(Written { outcomes, refused: vec![None], entries: Vec::new() });
             }
+            refused.push(None);
         } else {
             let mark = tx.mark().await?;
-            if succeeds(work, &mut tx).await {
-                tx.release().await?;
-            } else {
-                tx.back_to(mark).await?;
+            let written = match succeeds(work, &mut tx).await {
+                true => tx.flush().await.map(|()| true),
+                false => Ok(false),
+            };
+            match &written {
+                Ok(true) => tx.release().await?,
+                _ => tx.back_to(mark).await?,
             }
+            refused.push(written.err());
         }
     }
     let batch = tx.batch();
     match tx.commit().await {
-        Ok(entries) => Ok(Written { outcomes, entries }),
+        Ok(entries) => Ok(Written { outcomes, refused, entries }),
         Err(error) if error.is_passing() && database.has_batch(batch).await? => {
             // The connection broke after the commit: it happened, and the entries are in the log.
             tracing::warn!(%error, "a commit's answer was lost; the commit itself was not");
-            Ok(Written { outcomes, entries: log_of(database).await? })
+            Ok(Written { outcomes, refused, entries: log_of(database).await? })
+        }
+        Err(error) if only_rows && !error.is_passing() => {
+            // PostgreSQL was given the rows only now.
+            let (tx, outcomes) = one_by_one(means, planned, &error).await?;
+            Ok(Written { outcomes, refused, entries: tx.commit().await? })
         }
         Err(error) => Err(error.into()),
     }
@@ -269,23 +283,38 @@ async fn begin(means: &Means) -> Result<Tx> {
     Ok(tx)
 }
 
-/// Begins a transaction with the rows of all units, or, when the database refuses them, of those that it accepts.
-async fn write_planned(
-    means: &Means,
-    planned: &[&Changes],
-) -> Result<(Tx, Vec<myelin_storage::Result<Outcome>>)> {
+/// What the database holds of planned units that are not committed yet.
+type Planned = (Tx, Vec<myelin_storage::Result<Outcome>>);
+
+/// Begins a transaction with the rows of all units, or, when the database refuses them, of those that it accepts. Without
+/// `flush` it may refuse them later.
+async fn write_planned(means: &Means, planned: &[&Changes], flush: bool) -> Result<Planned> {
     let mut tx = begin(means).await?;
-    let refused = match changes::apply(&mut tx, planned).await {
-        Ok(outcomes) => return Ok((tx, outcomes)),
-        Err(error) => error,
+    let applied = match changes::apply(&mut tx, planned).await {
+        Ok(outcomes) if flush => tx.flush().await.map(|()| outcomes),
+        other => other,
     };
+    match applied {
+        Ok(outcomes) => Ok((tx, outcomes)),
+        Err(error) => {
+            tx.abandon().await?;
+            one_by_one(means, planned, &error).await
+        }
+    }
+}
+
+/// Begins a transaction with the rows of those units that the database accepts.
+async fn one_by_one(means: &Means, planned: &[&Changes], refused: &myelin_storage::Error) -> Result<Planned> {
     tracing::warn!(error = %refused, units = planned.len(), "rows were refused; writing the units one by one");
-    tx.abandon().await?;
     let mut tx = begin(means).await?;
     let mut outcomes = Vec::with_capacity(planned.len());
     for unit in planned {
         let mark = tx.mark().await?;
-        match changes::apply(&mut tx, &[unit]).await {
+        let applied = match changes::apply(&mut tx, &[unit]).await {
+            Ok(outcome) => tx.flush().await.map(|()| outcome),
+            Err(error) => Err(error),
+        };
+        match applied {
             Ok(outcome) => {
                 tx.release().await?;
                 outcomes.extend(outcome);

@@ -5,6 +5,7 @@
 //! of the log, so that positions become visible in their order and without gaps on any number of replicas.
 
 use crate::args;
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::log::{self, Entry};
 use crate::migrations;
@@ -12,7 +13,7 @@ use crate::sqlite;
 use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments};
 use crate::witness::Witness;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Transaction};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub struct Database {
 enum Handle {
     Sqlite(sqlite::Lease),
     Postgres(PoolConnection<Postgres>),
-    PostgresTx(Transaction<'static, Postgres>),
+    PostgresTx(Transaction<'static, Postgres>, Batch),
 }
 
 enum Raw<'a> {
@@ -125,7 +126,7 @@ impl Database {
     pub(crate) async fn begin(&self) -> Result<Connection> {
         let handle = match &self.pools {
             Pools::Sqlite { write, .. } => Handle::Sqlite(write.begin().await?),
-            Pools::Postgres { pool } => Handle::PostgresTx(pool.begin().await?),
+            Pools::Postgres { pool } => Handle::PostgresTx(pool.begin().await?, Batch::default()),
         };
         Ok(Connection { handle })
     }
@@ -220,17 +221,48 @@ async fn open_postgres(options: &Options) -> Result<Pools> {
 }
 
 impl Connection {
-    fn raw(&mut self) -> Raw<'_> {
-        match &mut self.handle {
+    /// The connection, with everything run that was put off.
+    async fn raw(&mut self) -> Result<Raw<'_>> {
+        self.flush().await?;
+        Ok(match &mut self.handle {
             Handle::Sqlite(c) => Raw::Sqlite(c),
             Handle::Postgres(c) => Raw::Postgres(c),
-            Handle::PostgresTx(c) => Raw::Postgres(c),
+            Handle::PostgresTx(c, _) => Raw::Postgres(c),
+        })
+    }
+
+    /// Runs the writes that were put off to be one statement.
+    pub(crate) async fn flush(&mut self) -> Result<()> {
+        if let Handle::PostgresTx(connection, batch) = &mut self.handle
+            && let Some((text, args)) = batch.take()
+        {
+            sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(&mut **connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the writes that were put off.
+    fn discard(&mut self) {
+        if let Handle::PostgresTx(_, batch) = &mut self.handle {
+            drop(batch.take());
+        }
+    }
+
+    /// Runs a statement that writes and whose answer nobody needs: on PostgreSQL together with the bulk writes around
+    /// it. `$1` and so on are its own arguments.
+    pub(crate) async fn write(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<()> {
+        match &mut self.handle {
+            Handle::PostgresTx(_, batch) => {
+                arity(sql.postgres, args)?;
+                batch.add(sql.postgres, args)
+            }
+            _ => self.run(sql, args).await.map(drop),
         }
     }
 
     /// All rows of an answer.
     pub async fn all(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<Vec<Row>> {
-        match self.raw() {
+        match self.raw().await? {
             Raw::Sqlite(c) => {
                 arity(sql.sqlite, args)?;
                 let rows = c.all(sql.sqlite, args)?;
@@ -252,7 +284,7 @@ impl Connection {
 
     /// Runs a statement that has no answer; gives the number of rows that it changed.
     pub(crate) async fn run(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<u64> {
-        match self.raw() {
+        match self.raw().await? {
             Raw::Sqlite(c) => {
                 arity(sql.sqlite, args)?;
                 c.run(sql.sqlite, args)
@@ -267,7 +299,7 @@ impl Connection {
 
     /// Runs a script of several statements without arguments (migrations only).
     pub(crate) async fn script(&mut self, text: String) -> Result<()> {
-        match self.raw() {
+        match self.raw().await? {
             Raw::Sqlite(c) => c.script(&text)?,
             Raw::Postgres(c) => sqlx::raw_sql(AssertSqlSafe(text)).execute(c).await.map(drop)?,
         }
@@ -280,10 +312,11 @@ impl Connection {
     }
 
     /// Ends a bare transaction durably.
-    pub(crate) async fn end(self) -> Result<()> {
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.flush().await?;
         match self.handle {
             Handle::Sqlite(mut lease) => lease.wait_and("COMMIT").await?,
-            Handle::PostgresTx(tx) => tx.commit().await?,
+            Handle::PostgresTx(tx, _) => tx.commit().await?,
             Handle::Postgres(_) => {}
         }
         Ok(())
@@ -294,7 +327,7 @@ impl Connection {
         match self.handle {
             // A lease takes back what is not committed.
             Handle::Sqlite(lease) => drop(lease),
-            Handle::PostgresTx(tx) => tx.rollback().await?,
+            Handle::PostgresTx(tx, _) => tx.rollback().await?,
             Handle::Postgres(_) => {}
         }
         Ok(())
@@ -308,9 +341,21 @@ impl Connection {
         if columns.iter().any(|c| c.len() != rows) {
             return Err(Error::Arity { statement: head(bulk.into), wanted: rows, given: 0 });
         }
-        match self.raw() {
-            Raw::Sqlite(c) => c.bulk(bulk, columns, rows),
-            Raw::Postgres(c) => bulk_postgres(c, bulk, columns).await,
+        match &mut self.handle {
+            Handle::Sqlite(c) => c.bulk(bulk, columns, rows),
+            Handle::PostgresTx(..) => self.put_off(bulk, columns).await,
+            Handle::Postgres(_) => Err(Error::Refused("rows are written inside a transaction")),
+        }
+    }
+
+    async fn put_off(&mut self, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
+        if matches!(&self.handle, Handle::PostgresTx(_, batch) if batch.writes(bulk.into)) {
+            // Parts of one statement do not see each other's rows.
+            self.flush().await?;
+        }
+        match &mut self.handle {
+            Handle::PostgresTx(_, batch) => batch.add_rows(bulk, columns),
+            Handle::Sqlite(_) | Handle::Postgres(_) => Ok(()),
         }
     }
 }
@@ -323,18 +368,6 @@ fn arity(text: &'static str, args: &[Arg<'_>]) -> Result<()> {
     } else {
         Err(Error::Arity { statement: head(text), wanted, given: args.len() })
     }
-}
-
-async fn bulk_postgres(connection: &mut PgConnection, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
-    let mut args = PgArguments::default();
-    let mut lists = Vec::with_capacity(columns.len());
-    for (index, column) in columns.iter().enumerate() {
-        column.add_whole(&mut args)?;
-        lists.push(format!("${}::{}", index + 1, column.postgres_type()));
-    }
-    let text = format!("INSERT INTO {} SELECT * FROM UNNEST({}) {}", bulk.into, lists.join(","), bulk.suffix);
-    sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(connection).await?;
-    Ok(())
 }
 
 impl std::ops::Deref for Tx {
@@ -393,8 +426,14 @@ impl Tx {
     pub async fn back_to(&mut self, mark: Mark) -> Result<()> {
         self.entries.truncate(mark.entries);
         self.head = mark.head;
+        self.connection.discard();
         self.connection.run(Sql::both("ROLLBACK TO SAVEPOINT unit"), &[]).await?;
         self.release().await
+    }
+
+    /// Runs what was put off, so that what is refused is refused now.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.connection.flush().await
     }
 
     /// Keeps everything since the mark, as part of the transaction.

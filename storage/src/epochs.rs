@@ -64,12 +64,10 @@ pub async fn announce_device_lists(tx: &mut Tx) -> Result<()> {
 }
 
 /// Moves everything past what may have been given out since the state to which the database was taken back: counters,
-/// guards of rooms (a replica may still know the rooms as they were), the positions of key counts, and the etags of key
-/// backups. Numbers of filters and of backups begin behind the epoch's position by themselves.
+/// guards of rooms (a replica may still know the rooms as they were), and the etags of key backups. Numbers of filters and of backups begin behind the epoch's position by themselves.
 pub async fn move_numbers(tx: &mut Tx, by: i64, pos: i64) -> Result<()> {
     tx.run(Sql::both("UPDATE counters SET next = next + $1"), args![by]).await?;
     tx.run(Sql::both("UPDATE rooms SET guard = guard + $1"), args![by]).await?;
-    tx.run(Sql::both("UPDATE devices SET counts_pos = $1"), args![pos]).await?;
     tx.run(Sql::both("UPDATE backups SET etag = $1"), args![pos]).await.map(drop)
 }
 

@@ -12,6 +12,7 @@
 //! * [`epochs`] and [`witness`] are about a database that was taken back to an earlier state.
 //! * the other modules bear the names of the specification's nouns.
 
+mod batch;
 pub mod changes;
 pub mod database;
 pub mod epochs;

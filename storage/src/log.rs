@@ -97,20 +97,17 @@ pub(crate) async fn move_head(
     replica: &str,
     batch: i64,
 ) -> Result<()> {
-    const NOTE: &str = "INSERT INTO writers(replica, batch) VALUES ($1, $2) \
-                        ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch";
-    if connection.is_sqlite() {
-        connection.run(Sql::both(NOTE), args![replica, batch]).await?;
-        connection.run(Sql::both("UPDATE head SET pos = $1"), args![pos]).await?;
-    } else {
-        const MOVE: Sql = Sql::both(
-            "WITH noted AS (INSERT INTO writers(replica, batch) VALUES ($2, $3) \
-             ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch), \
-             moved AS (UPDATE head SET pos = $1) SELECT pg_notify('myelin_log', ''), $1",
-        );
-        connection.all(MOVE, args![pos, replica, batch]).await?;
-    }
-    Ok(())
+    const NOTE: Sql = Sql::both(
+        "INSERT INTO writers(replica, batch) VALUES ($1, $2) \
+         ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch",
+    );
+    // What an UPDATE returns is computed, as a SELECT in a WITH would not be.
+    const MOVE: Sql = Sql::per(
+        "UPDATE head SET pos = $1",
+        "UPDATE head SET pos = $1 RETURNING pg_notify('myelin_log', '')",
+    );
+    connection.write(NOTE, args![replica, batch]).await?;
+    connection.write(MOVE, args![pos]).await
 }
 
 /// Writes entries.
