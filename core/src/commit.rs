@@ -2,16 +2,21 @@
 //!
 //! Writers submit units; the committer merges what waits (at most [`MERGE`]) into one durable commit. That commit is the
 //! moment at which an operation has happened: afterwards the entries are applied to the caches, become visible, wake
-//! who waits, and only then are the units answered. A unit that fails is taken back alone and does not hurt the others.
-//! A caller that goes away does not take its unit with it.
+//! who waits, and only then are the units answered. A unit that fails is taken back alone and does not hurt the others:
+//! rows that the database refuses make the committer write the batch's planned units one by one, and a closure that
+//! panics is a closure that failed. A caller that goes away does not take its unit with it.
 
+use crate::epoch;
 use crate::error::{Error, Result};
 use crate::log::Log;
+use crate::ports::{Clock, Random};
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use myelin_storage::changes::{self, Changes, Outcome};
 use myelin_storage::{Database, Entry, Tx};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -51,12 +56,24 @@ struct Seen {
     some: Notify,
 }
 
+/// What a commit is made with.
+pub struct Means {
+    /// Where it goes.
+    pub database: Database,
+    /// Who hears of it.
+    pub log: Arc<Log>,
+    /// For an epoch that begins.
+    pub clock: Arc<dyn Clock>,
+    /// For an epoch that begins.
+    pub random: Arc<dyn Random>,
+}
+
 impl Committer {
     /// Starts the committer's task. It ends when the last [`Committer`] is dropped and the queue is empty.
-    pub fn start(database: Database, log: Arc<Log>) -> (Committer, tokio::task::JoinHandle<()>) {
+    pub fn start(means: Means) -> (Committer, tokio::task::JoinHandle<()>) {
         let (queue, units) = mpsc::channel(WAITING);
         let seen = Arc::<Seen>::default();
-        let task = tokio::spawn(run(database, log, units, seen.clone()));
+        let task = tokio::spawn(run(means, units, seen.clone()));
         (Committer { queue, seen }, task)
     }
 
@@ -104,7 +121,7 @@ impl Committer {
         });
         let done: Done = Box::new(move |outcome| {
             let result = match outcome {
-                Ok(()) => slot.lock().take().unwrap_or_else(|| Err(Error::internal("a unit did not run"))),
+                Ok(()) => slot.lock().take().unwrap_or_else(|| Err(Error::internal("a unit panicked"))),
                 Err(error) => Err(error),
             };
             // The caller may have gone away; what it asked for has happened all the same.
@@ -137,7 +154,7 @@ impl Seen {
     }
 }
 
-async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>, seen: Arc<Seen>) {
+async fn run(means: Means, mut units: mpsc::Receiver<Unit>, seen: Arc<Seen>) {
     let mut batch = Vec::with_capacity(MERGE);
     let mut since_checkpoint = 0;
     loop {
@@ -153,11 +170,11 @@ async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>,
             }
         }
         since_checkpoint += batch.len();
-        commit(&database, &log, std::mem::take(&mut batch)).await;
+        commit(&means, std::mem::take(&mut batch)).await;
         // A bounded write-ahead log; on SQLite the committer's connection is the one that may move it.
         if since_checkpoint >= CHECKPOINT || (units.is_empty() && since_checkpoint >= CHECKPOINT / 4) {
             since_checkpoint = 0;
-            if let Err(error) = database.checkpoint(false).await {
+            if let Err(error) = means.database.checkpoint(false).await {
                 tracing::warn!(%error, "a checkpoint failed and will be tried again");
             }
         }
@@ -165,7 +182,7 @@ async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>,
 }
 
 /// One commit: plan's rows together, closures one by one, then the answers.
-async fn commit(database: &Database, log: &Log, units: Vec<Unit>) {
+async fn commit(means: &Means, units: Vec<Unit>) {
     let mut planned = Vec::new();
     let mut closures = Vec::new();
     for unit in units {
@@ -176,7 +193,7 @@ async fn commit(database: &Database, log: &Log, units: Vec<Unit>) {
     }
     let all: Vec<&Changes> = planned.iter().map(|(changes, ..)| &**changes).collect();
     let (works, dones): (Vec<_>, Vec<_>) = closures.into_iter().unzip();
-    let written = write(database, &all, works).await;
+    let written = write(means, &all, works).await;
     let written = match written {
         Ok(written) => written,
         Err(error) => {
@@ -194,52 +211,131 @@ async fn commit(database: &Database, log: &Log, units: Vec<Unit>) {
         }
         answers.push((done, outcome));
     }
-    if let Err(error) = log.apply(&written.entries).await {
+    if let Err(error) = means.log.apply(&written.entries).await {
         // What is committed is committed; the log is read again by whoever needs it next.
         tracing::error!(%error, "committed entries could not be applied yet");
     }
     for (done, outcome) in answers {
         let _ = done.send(outcome.map_err(Error::from));
     }
-    for done in dones {
-        done(Ok(()));
+    for (done, refused) in dones.into_iter().zip(written.refused) {
+        done(refused.map_or(Ok(()), |error| Err(error.into())));
     }
 }
 
 struct Written {
     outcomes: Vec<myelin_storage::Result<Outcome>>,
+    /// What the database refused of each closure, although the closure came to a good end.
+    refused: Vec<Option<myelin_storage::Error>>,
     entries: Vec<Entry>,
 }
 
-async fn write(database: &Database, planned: &[&Changes], works: Vec<Work>) -> Result<Written> {
-    let mut tx = database.write().await?;
+async fn write(means: &Means, planned: &[&Changes], works: Vec<Work>) -> Result<Written> {
+    let database = &means.database;
+    let only_rows = works.is_empty();
+    let (mut tx, outcomes) = write_planned(means, planned, !only_rows).await?;
     let alone = planned.is_empty() && works.len() == 1;
-    let outcomes = changes::apply(&mut tx, planned).await?;
+    let mut refused = Vec::with_capacity(works.len());
     for work in works {
         if alone {
             // Alone in its transaction a unit needs no savepoint: all of it goes, or none.
-            if !work(&mut tx).await {
-                return Ok(Written { outcomes, entries: Vec::new() });
+            if !succeeds(work, &mut tx).await {
+                tx.abandon().await?;
+                return Ok(Written { outcomes, refused: vec![None], entries: Vec::new() });
             }
+            refused.push(None);
         } else {
             let mark = tx.mark().await?;
-            if work(&mut tx).await {
-                tx.release().await?;
-            } else {
-                tx.back_to(mark).await?;
+            let written = match succeeds(work, &mut tx).await {
+                true => tx.flush().await.map(|()| true),
+                false => Ok(false),
+            };
+            match &written {
+                Ok(true) => tx.release().await?,
+                _ => tx.back_to(mark).await?,
             }
+            refused.push(written.err());
         }
     }
     let batch = tx.batch();
     match tx.commit().await {
-        Ok(entries) => Ok(Written { outcomes, entries }),
+        Ok(entries) => Ok(Written { outcomes, refused, entries }),
         Err(error) if error.is_passing() && database.has_batch(batch).await? => {
             // The connection broke after the commit: it happened, and the entries are in the log.
             tracing::warn!(%error, "a commit's answer was lost; the commit itself was not");
-            Ok(Written { outcomes, entries: log_of(database).await? })
+            Ok(Written { outcomes, refused, entries: log_of(database).await? })
+        }
+        Err(error) if only_rows && !error.is_passing() => {
+            // PostgreSQL was given the rows only now.
+            let (tx, outcomes) = one_by_one(means, planned, &error).await?;
+            Ok(Written { outcomes, refused, entries: tx.commit().await? })
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Begins a transaction. Where its head is behind what this process has seen, the database was taken back meanwhile.
+async fn begin(means: &Means) -> Result<Tx> {
+    let mut tx = means.database.write().await?;
+    let (head, seen) = (tx.position(), means.log.visible());
+    if head < seen {
+        let reason = format!("the database is at position {head}, and this process has seen {seen}");
+        epoch::begin(&mut tx, epoch::Plan::new(&*means.random, &*means.clock, seen, &reason)).await?;
+    }
+    Ok(tx)
+}
+
+/// What the database holds of planned units that are not committed yet.
+type Planned = (Tx, Vec<myelin_storage::Result<Outcome>>);
+
+/// Begins a transaction with the rows of all units, or, when the database refuses them, of those that it accepts. Without
+/// `flush` it may refuse them later.
+async fn write_planned(means: &Means, planned: &[&Changes], flush: bool) -> Result<Planned> {
+    let mut tx = begin(means).await?;
+    let applied = match changes::apply(&mut tx, planned).await {
+        Ok(outcomes) if flush => tx.flush().await.map(|()| outcomes),
+        other => other,
+    };
+    match applied {
+        Ok(outcomes) => Ok((tx, outcomes)),
+        Err(error) => {
+            tx.abandon().await?;
+            one_by_one(means, planned, &error).await
+        }
+    }
+}
+
+/// Begins a transaction with the rows of those units that the database accepts.
+async fn one_by_one(means: &Means, planned: &[&Changes], refused: &myelin_storage::Error) -> Result<Planned> {
+    tracing::warn!(error = %refused, units = planned.len(), "rows were refused; writing the units one by one");
+    let mut tx = begin(means).await?;
+    let mut outcomes = Vec::with_capacity(planned.len());
+    for unit in planned {
+        let mark = tx.mark().await?;
+        let applied = match changes::apply(&mut tx, &[unit]).await {
+            Ok(outcome) => tx.flush().await.map(|()| outcome),
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(outcome) => {
+                tx.release().await?;
+                outcomes.extend(outcome);
+            }
+            Err(error) => {
+                tx.back_to(mark).await?;
+                outcomes.push(Err(error));
+            }
+        }
+    }
+    Ok((tx, outcomes))
+}
+
+/// Whether a unit's closure came to a good end. A panic is none, and ends nothing but its unit.
+async fn succeeds(work: Work, tx: &mut Tx) -> bool {
+    AssertUnwindSafe(work(tx)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a unit panicked inside its transaction; it is taken back");
+        false
+    })
 }
 
 /// The newest entries, for a commit whose own are not known: applying entries twice does no harm.

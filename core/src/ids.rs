@@ -1,7 +1,9 @@
 //! Our own numbers for users, events, nodes and the like: small, fast to compare, never given twice.
 
 use crate::error::Result;
-use myelin_storage::{Database, users};
+use crate::log::Reader;
+use myelin_storage::log::Kind;
+use myelin_storage::{Database, Entry, users};
 use quick_cache::sync::Cache;
 use std::ops::Range;
 use std::sync::Arc;
@@ -65,6 +67,15 @@ pub struct Ids {
     database: Database,
     by_id: Cache<Arc<str>, i64>,
     by_pk: Cache<i64, Arc<str>>,
+}
+
+impl Reader for Ids {
+    fn handle(&self, entries: &[Entry]) {
+        if entries.iter().any(|entry| entry.kind == Kind::Epoch) {
+            self.by_id.clear();
+            self.by_pk.clear();
+        }
+    }
 }
 
 impl Ids {

@@ -6,6 +6,7 @@
 
 pub mod commit;
 pub mod config;
+pub mod epoch;
 pub mod error;
 pub mod events;
 pub mod ids;

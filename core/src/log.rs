@@ -145,7 +145,13 @@ impl Log {
         let Some(last) = entries.last() else { return };
         {
             let mut tail = self.tail.write();
-            tail.entries.extend(entries);
+            if let Some(epoch) = entries.iter().rfind(|entry| entry.kind == Kind::Epoch) {
+                // What is in memory may never have happened.
+                tail.entries.clear();
+                tail.from = epoch.pos - 1;
+            }
+            let from = tail.from;
+            tail.entries.extend(entries.iter().filter(|entry| entry.pos > from));
             while tail.entries.len() > TAIL {
                 if let Some(dropped) = tail.entries.pop_front() {
                     tail.from = dropped.pos;

@@ -1,16 +1,18 @@
 //! The homeserver's parts, assembled: what every operation is given.
 
-use crate::commit::Committer;
+use crate::commit::{Committer, Means};
 use crate::config::Settings;
+use crate::epoch;
 use crate::error::{Error, Result};
 use crate::events::signatures::ServerKey;
 use crate::ids::Ids;
 use crate::keys::known::KnownKeys;
 use crate::log::Log;
-use crate::ports::{Clock, Random};
+use crate::ports::{Clock, Random, random_text};
 use crate::rooms::cache::Rooms;
 use crate::rooms::typing::Typing;
 use crate::sync::online::{Onlines, Waker};
+use crate::sync::token::Seal;
 use crate::to_device::RecentMessages;
 use crate::users::Users;
 use base64::Engine as _;
@@ -49,7 +51,7 @@ pub struct Server {
     /// Randomness.
     pub random: Arc<dyn Random>,
     /// Our own numbers.
-    pub ids: Ids,
+    pub ids: Arc<Ids>,
     /// Rooms, events and states in memory.
     pub rooms: Arc<Rooms>,
     /// What is kept in memory about users.
@@ -63,7 +65,11 @@ pub struct Server {
     /// The key that signs our events.
     pub key: ServerKey,
     /// Changes when the database is known to have been taken back to an earlier state.
-    pub epoch: i64,
+    pub epoch: Arc<epoch::Current>,
+    /// Why a new epoch began when this server was opened, if one did.
+    pub epoch_renewed: Option<String>,
+    /// By what our own tokens are known.
+    pub seal: Seal,
     /// To-device messages that were sent lately.
     pub recent_messages: Arc<RecentMessages>,
     stop: watch::Sender<bool>,
@@ -75,10 +81,14 @@ impl Server {
         let Parts { settings, database, replica, clock, random } = parts;
         let database = Database::open(&database, &replica).await?;
         let log = Arc::new(Log::open(database.clone()).await?);
-        let (commit, _task) = Committer::start(database.clone(), log.clone());
+        let (commit, _task) = Committer::start(Means {
+            database: database.clone(),
+            log: log.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+        });
         let key = signing_key(&commit, &*random).await?;
-        let epoch = first(&commit, "epoch", "1".to_owned()).await?;
-        let epoch = epoch.parse().map_err(|_| Error::internal("the database's epoch is no number"))?;
+        let seal = Seal::new(&first(&commit, "token_key", random_text(&*random, 43)).await?);
         let name = first(&commit, "server_name", settings.server_name.to_string()).await?;
         if name != settings.server_name.as_str() {
             return Err(Error::InvalidParam(format!(
@@ -87,6 +97,10 @@ impl Server {
                 settings.server_name.as_str()
             )));
         }
+        let (epoch, epoch_renewed) = epoch::settle(&commit, &database, &*clock, &*random).await?;
+        log.add_cache(epoch.clone());
+        let ids = Arc::new(Ids::new(&database));
+        log.add_cache(ids.clone());
         let rooms = Arc::new(Rooms::new(database.clone(), settings.limits.cache_bytes));
         log.add_cache(rooms.clone());
         let users = Users::new(&settings)?;
@@ -99,9 +113,9 @@ impl Server {
         let server = Arc::new(Server {
             online,
             typing: Typing::new(clock.now_ms()),
+            ids,
             known_keys,
             recent_messages: Arc::default(),
-            ids: Ids::new(&database),
             rooms,
             users,
             settings,
@@ -112,6 +126,8 @@ impl Server {
             random,
             key,
             epoch,
+            epoch_renewed,
+            seal,
             stop: watch::Sender::new(false),
         });
         let (log, stop) = (server.log.clone(), server.stop.subscribe());

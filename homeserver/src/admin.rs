@@ -94,6 +94,34 @@ impl User {
     }
 }
 
+/// `myelin restore`: begins a new epoch, unless opening the database did it already, and says so.
+pub async fn restore(settings: Settings) -> Result<String, StartError> {
+    let server = assembly::open_server(settings).await?;
+    let done = match &server.epoch_renewed {
+        Some(reason) => Ok((server.epoch(), format!("a new epoch had to begin anyway: {reason}"))),
+        None => {
+            let renewed = server.renew_epoch("the operator says that a backup was put back").await;
+            renewed.map(|number| {
+                (number, "a new epoch begins, because you say that a backup was put back".to_owned())
+            })
+        }
+    };
+    let hint = restart(&server);
+    server.close().await;
+    let (number, why) = done?;
+    Ok(format!(
+        "{why}\n\
+         This is epoch {number}.\n\
+         - The one-time keys that nobody had claimed are dropped: some of them were perhaps handed out after the backup \
+         was made. Clients upload new ones by themselves; until then their fallback keys are used.\n\
+         - Clients fetch everything again at their next sync. What was sent after the backup was made is lost to this \
+         server; clients may still show it.\n\
+         - Everybody is told to look at the devices of the users of this server again.\n\
+         What the backup brought back, look at yourself: devices that were logged out since, passwords that were changed \
+         since, accounts that were closed since.{hint}"
+    ))
+}
+
 fn restart(server: &Server) -> &'static str {
     if server.database.is_sqlite() { "\nif the server is running, restart it to make it notice" } else { "" }
 }

@@ -30,6 +30,13 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Say that an old backup of the database was put back, before the server is started on it.
+    ///
+    /// One-time keys that were handed out since the backup must not be handed out again, and what clients were told since
+    /// must not be taken for what they will be told now. This drops the unused one-time keys, which clients upload anew, and
+    /// makes clients fetch everything again. Much of that is noticed without this command, but not a backup of the whole
+    /// data directory or machine.
+    Restore,
     /// Administer the server, by its database: it need not run.
     #[command(subcommand)]
     Admin(Admin),
@@ -55,6 +62,7 @@ impl Cli {
                 let text = runtime()?.block_on(command.run(self.settings()?))?;
                 print(&text)
             }
+            Some(Command::Restore) => print(&runtime()?.block_on(admin::restore(self.settings()?))?),
             Some(Command::PrintConfig { markdown: true }) => print(&config::as_markdown()),
             Some(Command::PrintConfig { markdown: false }) => print(&config::as_toml(&self.entries()?)),
         }

@@ -11,6 +11,7 @@ use crate::log::{self, Entry};
 use crate::migrations;
 use crate::sqlite;
 use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments};
+use crate::witness::Witness;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Transaction};
@@ -38,6 +39,7 @@ enum Pools {
 pub struct Database {
     pools: Pools,
     replica: Arc<str>,
+    pub(crate) witness: Option<Arc<Witness>>,
 }
 
 enum Handle {
@@ -64,12 +66,14 @@ pub struct Tx {
     head: i64,
     replica: Arc<str>,
     batch: i64,
+    witness: Option<Arc<Witness>>,
 }
 
 /// A point inside a transaction to which it can be taken back.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     entries: usize,
+    head: i64,
 }
 
 impl Database {
@@ -82,7 +86,11 @@ impl Database {
         } else {
             return Err(Error::Url("the URL must begin with sqlite: or postgres:".to_owned()));
         };
-        let database = Database { pools, replica: replica.into() };
+        let witness = match &pools {
+            Pools::Sqlite { .. } => Some(Arc::new(Witness::beside(&sqlite::path(&options.url)?))),
+            Pools::Postgres { .. } => None,
+        };
+        let database = Database { pools, replica: replica.into(), witness };
         migrations::run(&database).await?;
         Ok(database)
     }
@@ -105,7 +113,8 @@ impl Database {
     pub async fn write(&self) -> Result<Tx> {
         let mut connection = self.begin().await?;
         let (head, batch) = log::lock_head(&mut connection, &self.replica).await?;
-        Ok(Tx { connection, entries: Vec::new(), head, replica: self.replica.clone(), batch: batch + 1 })
+        let (replica, witness) = (self.replica.clone(), self.witness.clone());
+        Ok(Tx { connection, entries: Vec::new(), head, replica, batch: batch + 1, witness })
     }
 
     /// Whether the batch that a broken commit belonged to is in the database after all.
@@ -163,6 +172,7 @@ impl Database {
         if let Err(error) = self.checkpoint(true).await {
             tracing::warn!(%error, "the last checkpoint failed; the next start will recover the write-ahead log");
         }
+        self.close_witness().await;
         match &self.pools {
             Pools::Sqlite { read, write } => {
                 read.close();
@@ -232,6 +242,13 @@ impl Connection {
             sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(&mut **connection).await?;
         }
         Ok(())
+    }
+
+    /// Forgets the writes that were put off.
+    fn discard(&mut self) {
+        if let Handle::PostgresTx(_, batch) = &mut self.handle {
+            drop(batch.take());
+        }
     }
 
     /// Runs a statement that writes and whose answer nobody needs: on PostgreSQL together with the bulk writes around
@@ -309,6 +326,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Takes a bare transaction back.
+    async fn undo(self) -> Result<()> {
+        match self.handle {
+            // A lease takes back what is not committed.
+            Handle::Sqlite(lease) => drop(lease),
+            Handle::PostgresTx(tx, _) => tx.rollback().await?,
+            Handle::Postgres(_) => {}
+        }
+        Ok(())
+    }
+
     async fn bulk(&mut self, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
         let rows = columns.first().map_or(0, Col::len);
         if rows == 0 {
@@ -378,14 +406,19 @@ impl Tx {
 
     /// Adds an entry to the log and gives its position. Readers see it when the transaction has committed.
     pub fn entry(&mut self, kind: log::Kind, scope: i64, object: i64) -> i64 {
-        let pos = self.head + self.entries.len() as i64 + 1;
+        let pos = self.position() + 1;
         self.entries.push(Entry { pos, kind, scope, object });
         pos
     }
 
     /// The last position so far, that of the newest entry of this transaction included.
     pub fn position(&self) -> i64 {
-        self.head + self.entries.len() as i64
+        self.entries.last().map_or(self.head, |entry| entry.pos.max(self.head))
+    }
+
+    /// Moves the head forward without entries, as a new epoch does, so that no position is ever given twice.
+    pub(crate) fn skip_to(&mut self, pos: i64) {
+        self.head = pos.max(self.position());
     }
 
     /// The number by which [`Database::has_batch`] knows this transaction.
@@ -396,14 +429,21 @@ impl Tx {
     /// Marks a point to which [`Tx::back_to`] can return.
     pub async fn mark(&mut self) -> Result<Mark> {
         self.connection.run(Sql::both("SAVEPOINT unit"), &[]).await?;
-        Ok(Mark { entries: self.entries.len() })
+        Ok(Mark { entries: self.entries.len(), head: self.head })
     }
 
     /// Takes back everything since the mark.
     pub async fn back_to(&mut self, mark: Mark) -> Result<()> {
         self.entries.truncate(mark.entries);
+        self.head = mark.head;
+        self.connection.discard();
         self.connection.run(Sql::both("ROLLBACK TO SAVEPOINT unit"), &[]).await?;
         self.release().await
+    }
+
+    /// Runs what was put off, so that what is refused is refused now.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.connection.flush().await
     }
 
     /// Keeps everything since the mark, as part of the transaction.
@@ -411,15 +451,23 @@ impl Tx {
         self.connection.run(Sql::both("RELEASE SAVEPOINT unit"), &[]).await.map(drop)
     }
 
+    /// Takes everything back. Dropping does it too; this waits until the next writer may go on.
+    pub async fn abandon(self) -> Result<()> {
+        self.connection.undo().await
+    }
+
     /// Writes the log entries and makes everything durable. After an error the outcome may be unknown: see
     /// [`Database::has_batch`].
     pub async fn commit(mut self) -> Result<Vec<Entry>> {
+        let head = self.position();
         let entries = std::mem::take(&mut self.entries);
         log::insert(&mut self, &entries).await?;
-        let head = entries.last().map_or(self.head, |e| e.pos);
         let (replica, batch) = (self.replica.clone(), self.batch);
         log::move_head(&mut self.connection, head, &replica, batch).await?;
         self.connection.end().await?;
+        if let Some(witness) = &self.witness {
+            witness.note(head, &entries);
+        }
         Ok(entries)
     }
 }

@@ -9,11 +9,13 @@
 //! * [`migrations`] brings a database to the newest schema.
 //! * [`changes`] are rows that many writers planned, written together.
 //! * [`log`] is the ordered log of everything that a reader must react to.
+//! * [`epochs`] and [`witness`] are about a database that was taken back to an earlier state.
 //! * the other modules bear the names of the specification's nouns.
 
 mod batch;
 pub mod changes;
 pub mod database;
+pub mod epochs;
 pub mod error;
 pub mod keys;
 pub mod log;
@@ -25,6 +27,7 @@ pub mod testing;
 pub mod to_device;
 pub mod transaction_ids;
 pub mod users;
+pub mod witness;
 
 pub use database::{Connection, Database, Options, Tx};
 pub use error::{Error, Result};

@@ -3,7 +3,7 @@
 //! An entry is thin: a position, a kind, a scope (an interned room or user) and an object whose meaning the kind
 //! tells. Truth lives in the tables; each row there bears the position of its last change, so the log can be trimmed.
 //!
-//! Positions have no gaps and become visible in their order. SQLite has one writer, so this comes by itself. On
+//! Positions have no gaps (but where an epoch begins, see [`crate::epochs`]) and become visible in their order. SQLite has one writer, so this comes by itself. On
 //! PostgreSQL every writer locks the head row before it numbers its first entry and keeps the lock until it has
 //! committed: a sequence would leave gaps, and a reader that passed one would never come back to it.
 
@@ -58,12 +58,15 @@ kinds! {
     Redaction = 13,
     /// An outlier got its place in the graph, and no position. Scope: room. Object: the event.
     Placed = 14,
+    /// The database was taken back to an earlier state, or that must be feared: everything in memory is forgotten.
+    /// Before it the positions have a gap, the only kind of gap there is. Scope: 0. Object: the number of the new epoch.
+    Epoch = 20,
 }
 
 /// One entry of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The position: positions have no gaps.
+    /// The position: positions have no gaps within an epoch.
     pub pos: i64,
     /// What it tells of.
     pub kind: Kind,
@@ -153,7 +156,7 @@ pub async fn trim(tx: &mut Tx, pos: i64) -> Result<u64> {
     tx.run(Sql::both("DELETE FROM log WHERE pos <= $1"), args![pos]).await
 }
 
-/// A value of the database as a whole, such as its epoch.
+/// A value of the database as a whole, such as its server's name.
 pub async fn meta(connection: &mut Connection, key: &str) -> Result<Option<String>> {
     const GET: Sql = Sql::both("SELECT value FROM meta WHERE key = $1");
     connection.one(GET, args![key]).await?.map(|row| row.text(0)).transpose()
@@ -172,9 +175,4 @@ pub async fn set_meta(tx: &mut Tx, key: &str, value: &str) -> Result<()> {
         "INSERT INTO meta(key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
     );
     tx.run(PUT, args![key, value]).await.map(drop)
-}
-
-/// Moves the head forward without entries, as a new epoch does, so that no position is ever given twice.
-pub async fn skip_to(tx: &mut Tx, pos: i64) -> Result<()> {
-    tx.run(Sql::both("UPDATE head SET pos = $1 WHERE pos < $1"), args![pos]).await.map(drop)
 }

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::statement::Sql;
 
 /// The migrations in their order; the first is version 1.
-const SCRIPTS: &[&str] = &[include_str!("migrations/0001_foundation.sql")];
+const SCRIPTS: &[&str] =
+    &[include_str!("migrations/0001_foundation.sql"), include_str!("migrations/0002_epochs.sql")];
 
 /// The newest version of the schema.
 pub const NEWEST: i64 = SCRIPTS.len() as i64;

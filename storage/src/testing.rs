@@ -1,7 +1,9 @@
 //! Databases for tests: a SQLite file in a folder that vanishes, or a PostgreSQL database of its own.
 
+use crate::args;
 use crate::database::{Database, Options};
 use crate::error::Result;
+use crate::statement::Sql;
 
 /// The environment variable with the URL of a PostgreSQL server on which tests may create databases.
 pub const POSTGRES: &str = "MYELIN_TEST_POSTGRES";
@@ -28,6 +30,29 @@ pub async fn postgres(server: &str, name: &str) -> Result<Options> {
     connection.close().await?;
     let base = server.rsplit_once('/').map_or(server, |(base, _)| base);
     Ok(Options { url: format!("{base}/{quoted}"), connections: 6 })
+}
+
+/// Makes a PostgreSQL database that is a copy of another one, in the place of one that has its name. Nobody may be
+/// connected to either. With what is there put under another name first, this is a backup and its restoration.
+pub async fn copy_postgres(server: &str, from: &str, to: &str) -> Result<()> {
+    use sqlx::Connection as _;
+    let mut connection = sqlx::PgConnection::connect(server).await?;
+    let [from, to] = [from, to].map(|name| name.replace('"', ""));
+    for text in [
+        format!("DROP DATABASE IF EXISTS \"{to}\" WITH (FORCE)"),
+        format!("CREATE DATABASE \"{to}\" TEMPLATE \"{from}\""),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await?;
+    }
+    Ok(connection.close().await?)
+}
+
+/// Takes the log back to a position under a running server, as a database does that is put back from a backup.
+pub async fn take_back(database: &Database, pos: i64) -> Result<()> {
+    let mut connection = database.begin().await?;
+    connection.run(Sql::both("DELETE FROM log WHERE pos > $1"), args![pos]).await?;
+    connection.run(Sql::both("UPDATE head SET pos = $1"), args![pos]).await?;
+    connection.end().await
 }
 
 /// Opens a database for a test, as one replica named by the test.

@@ -100,8 +100,7 @@ async fn take(tx: &mut Tx, algorithm: &str, mut devices: Vec<i64>) -> Result<Vec
     let mut taken = one_time_keys::claim(tx, algorithm, &devices).await?;
     let mut issued = Vec::with_capacity(taken.len());
     for key in &taken {
-        let id_hash = hash(&format!("{algorithm}:{}", key.key_id));
-        issued.push(Issued { device_pk: key.device_pk, id_hash, key_hash: key_hash(&key.json)? });
+        issued.push(ledger_row(key.device_pk, algorithm, &key.key_id, &key.json)?);
     }
     one_time_keys::insert_issued(tx, &issued).await?;
     devices.retain(|device| taken.iter().all(|key| key.device_pk != *device));
@@ -109,6 +108,11 @@ async fn take(tx: &mut Tx, algorithm: &str, mut devices: Vec<i64>) -> Result<Vec
         taken.extend(fallback_keys::claim(tx, algorithm, &devices).await?);
     }
     Ok(taken)
+}
+
+/// What the ledger keeps of a key.
+pub(crate) fn ledger_row(device_pk: i64, algorithm: &str, key_id: &str, json: &str) -> Result<Issued> {
+    Ok(Issued { device_pk, id_hash: hash(&format!("{algorithm}:{key_id}")), key_hash: key_hash(json)? })
 }
 
 fn shape(taken: Vec<(String, Claimed)>, owners: &HashMap<i64, Owner>) -> Result<Keys> {

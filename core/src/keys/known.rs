@@ -43,6 +43,10 @@ impl Default for KnownKeys {
 
 impl Reader for KnownKeys {
     fn handle(&self, entries: &[Entry]) {
+        if entries.iter().any(|entry| entry.kind == Kind::Epoch) {
+            *self.changes.lock() += 1;
+            self.users.clear();
+        }
         let mut changed = entries.iter().filter(|entry| entry.kind == Kind::DeviceList).peekable();
         if changed.peek().is_some() {
             let mut changes = self.changes.lock();

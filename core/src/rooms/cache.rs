@@ -228,6 +228,20 @@ impl Rooms {
         })
     }
 
+    /// Forgets everything but that there is one [`Room`] for each room: the database says something else now.
+    fn forget_all(&self) {
+        self.by_id.clear();
+        self.events.clear();
+        self.event_pks.clear();
+        self.nodes.clear();
+        for (_, room) in self.rooms.iter() {
+            *room.keys.write() = StateKeys::default();
+            *room.recent.lock() = Recent::default();
+            *room.brief.lock() = None;
+            room.forget();
+        }
+    }
+
     /// Takes a room out again whose creation failed.
     pub(crate) fn leave(&self, room: &Room) {
         self.by_id.remove(&room.id);
@@ -453,6 +467,7 @@ impl Reader for Rooms {
                 Kind::Redaction | Kind::Placed => {
                     self.events.remove(&entry.object);
                 }
+                Kind::Epoch => self.forget_all(),
                 _ => {}
             }
         }

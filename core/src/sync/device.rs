@@ -31,6 +31,12 @@ enum Waiting {
 }
 
 impl DeviceState {
+    /// A new epoch: nothing is known any more.
+    pub(super) fn forget(&mut self) {
+        self.counts_moved();
+        self.waiting = Waiting::Unknown;
+    }
+
     /// The keys changed in number.
     pub(super) fn counts_moved(&mut self) {
         self.counts = None;

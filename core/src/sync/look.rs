@@ -68,7 +68,7 @@ impl Server {
     /// What there is to tell a client now.
     pub async fn sync(&self, online: &Online, ask: &Ask<'_>) -> Result<Answer> {
         // A token of another epoch, or of a future that never came, says nothing: the client gets everything.
-        let since = ask.since.filter(|token| token.epoch == self.epoch && token.pos <= self.log.visible());
+        let since = ask.since.filter(|token| token.epoch == self.epoch() && token.pos <= self.log.visible());
         if let Some(token) = &since {
             self.acknowledge(online, ask.reader.device_pk, token).await?;
         }
@@ -110,18 +110,21 @@ impl Server {
             };
             self.tell_rooms(&mut moment, &changed, &mut answer).await?;
         }
-        if changed.device_lists
-            && let Some(token) = &since
-        {
-            self.tell_device_lists(ask, token.pos, upto, &mut answer).await?;
+        match (&since, &ask.since) {
+            (Some(token), _) if changed.device_lists => {
+                self.tell_device_lists(ask, token.pos, upto, &mut answer).await?;
+            }
+            // The client takes the answer for one that goes on from its token, and knows devices as they were.
+            (None, Some(_)) => self.tell_device_lists(ask, 0, upto, &mut answer).await?,
+            _ => {}
         }
         let counts = self.key_counts(online, ask.reader.device_pk).await?;
         answer.keys_changed = changed.key_counts;
         answer.device_one_time_keys_count = counts.one_time.clone();
         answer.device_unused_fallback_key_types = counts.fallback.clone();
         answer.to_device.events = messages.events;
-        let token = Token { epoch: self.epoch, pos: upto, typing: typing_serial, to_device: messages.upto };
-        answer.next_batch = token.to_string();
+        let token = Token { epoch: self.epoch(), pos: upto, typing: typing_serial, to_device: messages.upto };
+        answer.next_batch = self.seal.sealed(&token);
         Ok(answer)
     }
 

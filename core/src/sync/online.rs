@@ -148,7 +148,28 @@ impl Onlines {
         let joined = self.get(user_pk).and_then(|online| online.state.lock().joined.clone());
         match joined {
             Some(joined) => joined.keys().for_each(|room| self.wake_room(*room)),
-            None => self.users.lock().values().for_each(|online| online.wake.notify_waiters()),
+            None => self.wake_all(),
+        }
+    }
+
+    /// Wakes everybody.
+    fn wake_all(&self) {
+        self.users.lock().values().for_each(|online| online.wake.notify_waiters());
+    }
+
+    /// Forgets what is known of everybody: the database says something else now.
+    fn forget_all(&self) {
+        let users: Vec<Arc<Online>> = self.users.lock().values().cloned().collect();
+        self.listening.write().clear();
+        self.sent.clear();
+        self.unread.clear();
+        for online in users {
+            online.generation.fetch_add(1, Ordering::AcqRel);
+            online.receipts.fetch_add(1, Ordering::AcqRel);
+            let mut state = online.state.lock();
+            state.joined = None;
+            state.preferences = None;
+            state.devices.values_mut().for_each(DeviceState::forget);
         }
     }
 
@@ -234,6 +255,10 @@ impl Reader for Onlines {
     fn handle(&self, entries: &[Entry]) {
         for entry in entries {
             let user_pk = match entry.kind {
+                Kind::Epoch => {
+                    self.forget_all();
+                    continue;
+                }
                 Kind::Receipt => entry.object,
                 Kind::Membership
                 | Kind::AccountData
@@ -291,6 +316,7 @@ impl Reader for Waker {
                 | Kind::KeyCounts
                 | Kind::PrivateReceipt => self.0.wake_user(entry.scope),
                 Kind::DeviceList => self.0.wake_sharing(entry.scope),
+                Kind::Epoch => self.0.wake_all(),
                 _ => {}
             }
         }

@@ -68,6 +68,12 @@ impl Default for Cache {
 
 impl Reader for Cache {
     fn handle(&self, entries: &[Entry]) {
+        if entries.iter().any(|entry| entry.kind == Kind::Epoch) {
+            let mut revocations = self.revocations.lock();
+            *revocations += 1;
+            self.sessions.clear();
+            return;
+        }
         let mut users: Vec<i64> =
             entries.iter().filter(|entry| entry.kind == Kind::Tokens).map(|entry| entry.scope).collect();
         if users.is_empty() {

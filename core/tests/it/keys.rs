@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 use vodozemac::olm::{Account, OlmMessage, SessionConfig};
 use vodozemac::{Curve25519PublicKey, Ed25519SecretKey};
 
-fn device(session: &Session) -> Device<'_> {
+pub fn device(session: &Session) -> Device<'_> {
     Device {
         user_pk: session.user_pk,
         user_id: &session.user,
@@ -30,24 +30,24 @@ fn key(text: &str) -> Box<RawValue> {
     raw(&json!({ "key": text, "signatures": { "@a:b": { "ed25519:D": "s" } } }))
 }
 
-fn one_time(keys: impl IntoIterator<Item = (String, String)>) -> upload::Upload {
+pub fn one_time(keys: impl IntoIterator<Item = (String, String)>) -> upload::Upload {
     let entry = |(id, text): (String, String)| {
         (format!("signed_curve25519:{id}").parse().expect("a key id"), key(&text))
     };
     upload::Upload { one_time_keys: keys.into_iter().map(entry).collect(), ..Default::default() }
 }
 
-fn fallback(id: &str, text: &str) -> upload::Upload {
+pub fn fallback(id: &str, text: &str) -> upload::Upload {
     let id = format!("signed_curve25519:{id}").parse().expect("a key id");
     upload::Upload { fallback_keys: BTreeMap::from([(id, key(text))]), ..Default::default() }
 }
 
-fn pair(id: &str, text: &str) -> [(String, String); 1] {
+pub fn pair(id: &str, text: &str) -> [(String, String); 1] {
     [(id.to_owned(), text.to_owned())]
 }
 
 /// Claims a key of one device: its id, and the key.
-async fn claim_one(server: &Server, session: &Session) -> Option<(String, Value)> {
+pub async fn claim_one(server: &Server, session: &Session) -> Option<(String, Value)> {
     let of_user = BTreeMap::from([(session.device.clone(), "signed_curve25519".to_owned())]);
     let wanted = claim::Wanted::from([(session.user.clone(), of_user)]);
     let answer = claim::claim(server, wanted).await.expect("a claim");

@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod backups;
+mod commit;
+mod epochs;
 mod foreign;
 mod keys;
+mod log;
 mod receive;
 mod receive_orders;
 mod rooms;

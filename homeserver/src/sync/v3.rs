@@ -52,11 +52,9 @@ async fn sync(app: App, request: Incoming) -> Result<Response, ApiError> {
     let filter = filter_of(&app, &session, query.filter.as_deref()).await?;
     let since = query.since.as_deref().filter(|since| !since.is_empty()).map(Token::parse).transpose()?;
     let server = &app.server;
-    if let Some(token) = &since
-        && token.epoch == server.epoch
-    {
+    if let (Some(token), Some(text)) = (&since, &query.since) {
         // Another replica may have given the token out. What no replica ever reached is answered in full.
-        let _ = server.log.wait_for(token.pos).await;
+        server.reach(token, text).await?;
     }
     let state_after = match (query.use_state_after, query.unstable_state_after) {
         (Some(true), _) => StateAfter::Stable,

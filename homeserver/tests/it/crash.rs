@@ -1,16 +1,23 @@
 //! Durable before acknowledged: real processes are killed (SIGKILL) at random moments under load, started again, and
-//! everything that was acknowledged is there, once. `MYELIN_TEST_CRASH_ROUNDS` sets another number of rounds than 20.
+//! everything that was acknowledged is there, once: events, account data, to-device messages, and one-time keys, of which
+//! none is given twice. Nor is a killed process taken for a database that was put back. `MYELIN_TEST_CRASH_ROUNDS` sets another number of rounds than 20.
 
-use std::collections::{BTreeMap, HashMap};
+mod load;
+
+use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use myelin_storage::testing;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use self::load::{Acknowledged, Caller, Receiver, User};
+
+/// Events that are acknowledged at least before a kill.
+const LEAST: usize = 8;
 
 /// A server in processes of its own.
 struct Processes {
@@ -92,61 +99,46 @@ impl Drop for Processes {
     }
 }
 
-async fn put(client: &Client, url: &str, token: &str, body: &Value) -> Option<Value> {
-    let answer = client.put(url).bearer_auth(token).json(body).send().await.ok()?;
-    if answer.status() == 200 { answer.json().await.ok() } else { None }
-}
-
-/// What was acknowledged.
-#[derive(Default)]
-struct Acknowledged {
-    /// Transaction id to event id.
-    events: HashMap<String, String>,
-    /// Type of account data to the highest number stored.
-    account_data: BTreeMap<String, u64>,
-}
-
-/// Eight writers until the moment of the kill; each tells what was acknowledged to it.
-async fn load(processes: &Processes, token: &str, user: &str, room: &str, round: usize) -> Vec<Acknowledged> {
-    let stop = Arc::new(AtomicBool::new(false));
+/// Eight writers, and a device that publishes keys and reads its messages, until the moment of the kill. It comes some
+/// time after the first acknowledgements, however busy the machine is.
+async fn load(
+    processes: &Processes,
+    alice: &User,
+    receiver: Receiver,
+    room: &str,
+    round: usize,
+) -> (Acknowledged, Receiver) {
+    let shared = Caller::new(processes, 0, alice);
+    let caller = |turn: usize, user: &User| Caller {
+        stop: shared.stop.clone(),
+        answered: shared.answered.clone(),
+        ..Caller::new(processes, turn, user)
+    };
+    let bob = receiver.user.clone();
     let mut writers = Vec::new();
     for writer in 0..8_usize {
-        let (client, stop, token) = (processes.client.clone(), stop.clone(), token.to_owned());
-        let base = processes.url(writer, "/_matrix/client/v3");
-        let (room, user) = (room.to_owned(), user.to_owned());
-        writers.push(tokio::spawn(async move {
-            let mut done = Acknowledged::default();
-            for number in 0.. {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let txn = format!("r{round}w{writer}n{number}");
-                let url = format!("{base}/rooms/{room}/send/m.room.message/{txn}");
-                if let Some(answer) = put(&client, &url, &token, &json!({ "body": txn })).await {
-                    done.events.insert(txn, answer["event_id"].as_str().unwrap().to_owned());
-                }
-                let kind = format!("test.writer{writer}");
-                let url = format!("{base}/user/{user}/account_data/{kind}");
-                let value = (round * 1_000_000) as u64 + number;
-                if put(&client, &url, &token, &json!({ "value": value })).await.is_some() {
-                    done.account_data.insert(kind, value);
-                }
-            }
-            done
-        }));
+        let name = format!("r{round}w{writer}");
+        let (caller, room) = (caller(writer, alice), room.to_owned());
+        writers.push(tokio::spawn(load::write(caller, alice.clone(), bob.clone(), room, name)));
+    }
+    let receiver = tokio::spawn(receiver.run(caller(round, &bob)));
+    let began = Instant::now();
+    while shared.answered.load(Ordering::Relaxed) < LEAST {
+        assert!(began.elapsed() < Duration::from_secs(60), "the server answers nothing");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     // Another moment in each round.
-    tokio::time::sleep(Duration::from_millis(60 + (round as u64 * 37) % 190)).await;
-    stop.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis((round as u64 * 37) % 190)).await;
+    shared.stop.store(true, Ordering::Relaxed);
     let pids: Vec<u32> = processes.running.iter().map(Child::id).collect();
     for pid in pids {
         Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
     }
-    let mut all = Vec::new();
+    let mut all = Acknowledged::default();
     for writer in writers {
-        all.push(writer.await.unwrap());
+        all.add(writer.await.unwrap());
     }
-    all
+    (all, receiver.await.unwrap())
 }
 
 /// The bodies of all messages of a room, with their event ids.
@@ -168,46 +160,78 @@ async fn history(processes: &Processes, token: &str, room: &str) -> Vec<(String,
     }
 }
 
-async fn rounds(database: Option<String>, replicas: usize) {
-    let count = std::env::var("MYELIN_TEST_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
-    let mut processes = Processes::new(database, replicas).await;
-    let register = json!({ "username": "alice", "password": "a long password",
-        "auth": { "type": "m.login.dummy" } });
+/// Registers a user.
+async fn register(processes: &Processes, name: &str) -> User {
+    let body =
+        json!({ "username": name, "password": "a long password", "auth": { "type": "m.login.dummy" } });
     let url = processes.url(0, "/_matrix/client/v3/register");
-    let alice: Value = processes.client.post(url).json(&register).send().await.unwrap().json().await.unwrap();
-    let (token, user) = (alice["access_token"].as_str().unwrap(), alice["user_id"].as_str().unwrap());
-    let url = processes.url(0, "/_matrix/client/v3/createRoom");
-    let room = processes.client.post(url).bearer_auth(token).json(&json!({})).send().await.unwrap();
-    let room: Value = room.json().await.unwrap();
-    let room = room["room_id"].as_str().unwrap();
-    let mut acknowledged = Acknowledged::default();
-    for round in 0..count {
-        for done in load(&processes, token, user, room, round).await {
-            acknowledged.events.extend(done.events);
-            acknowledged.account_data.extend(done.account_data);
-        }
-        processes.kill();
-        processes.start().await;
+    let answer: Value = processes.client.post(url).json(&body).send().await.unwrap().json().await.unwrap();
+    let text = |key: &str| answer[key].as_str().unwrap().to_owned();
+    User { id: text("user_id"), device: text("device_id"), token: text("access_token") }
+}
+
+/// What was acknowledged is there, and what was perhaps written is repeated and is not there twice.
+async fn check_events(processes: &Processes, alice: &User, room: &str, done: &mut Acknowledged) -> usize {
+    let caller = Caller::new(processes, 1, alice);
+    for txn in done.unanswered_events.clone() {
+        let event = caller.message(room, &txn).await.expect("an answer");
+        done.events.insert(txn, event);
     }
-    let found = history(&processes, token, room).await;
+    let found = history(processes, &alice.token, room).await;
     let by_body: HashMap<&str, &str> = found.iter().map(|(body, id)| (&**body, &**id)).collect();
     assert_eq!(by_body.len(), found.len(), "an event is there twice");
-    for (txn, event_id) in &acknowledged.events {
+    for (txn, event_id) in &done.events {
         assert_eq!(by_body.get(&**txn), Some(&&**event_id), "an acknowledged event is lost");
     }
-    assert!(acknowledged.events.len() > count, "hardly any load: {}", acknowledged.events.len());
-    for (kind, value) in &acknowledged.account_data {
-        let stored =
-            processes.get(&format!("/_matrix/client/v3/user/{user}/account_data/{kind}"), token).await;
+    for (kind, value) in &done.account_data {
+        let path = format!("/_matrix/client/v3/user/{}/account_data/{kind}", alice.id);
+        let stored = processes.get(&path, &alice.token).await;
         assert!(
             stored["value"].as_u64().unwrap() >= *value,
             "{kind}: {stored} where {value} was acknowledged"
         );
     }
+    found.len()
+}
+
+async fn rounds(database: Option<String>, replicas: usize) {
+    let count = std::env::var("MYELIN_TEST_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let mut processes = Processes::new(database, replicas).await;
+    let (alice, bob) = (register(&processes, "alice").await, register(&processes, "bob").await);
+    let url = processes.url(0, "/_matrix/client/v3/createRoom");
+    let room = processes.client.post(url).bearer_auth(&alice.token).json(&json!({})).send().await.unwrap();
+    let room: Value = room.json().await.unwrap();
+    let room = room["room_id"].as_str().unwrap();
+    let mut receiver = Receiver::new(&processes, bob.clone()).await;
+    let mut done = Acknowledged::default();
+    for round in 0..count {
+        let (acknowledged, back) = load(&processes, &alice, receiver, room, round).await;
+        done.add(acknowledged);
+        receiver = back;
+        processes.kill();
+        processes.start().await;
+    }
+    assert!(done.events.len() > 5 * count, "hardly any load: {} events", done.events.len());
+    assert!(done.messages.len() > count && done.claimed.len() > count, "hardly any load");
+    let found = check_events(&processes, &alice, room, &mut done).await;
+    let caller = Caller::new(&processes, 0, &alice);
+    for txn in &done.unanswered_messages {
+        caller.to_device(&bob, txn).await.expect("an answer");
+    }
+    let bobs = Caller::new(&processes, 1, &bob);
+    receiver.upload(&bobs).await;
+    while receiver.sync(&bobs).await {}
+    receiver.check_messages(&done);
+    while let Some(keys) = caller.claim(&bob).await.filter(|keys| !keys.is_empty()) {
+        done.claimed.extend(keys);
+    }
+    receiver.check_keys(&done);
     println!(
-        "{count} rounds, {} events acknowledged, {} in the room",
-        acknowledged.events.len(),
-        found.len()
+        "{count} rounds, {} events acknowledged, {found} in the room, {} messages, {} keys claimed, {} unanswered",
+        done.events.len(),
+        receiver.received.len(),
+        done.claimed.len(),
+        done.unanswered_claims
     );
 }
 

@@ -9,6 +9,7 @@ mod crash;
 mod cross_origin;
 mod devices;
 mod docs;
+mod epochs;
 mod harness;
 mod login;
 mod ports;

@@ -70,11 +70,14 @@ impl Session {
     }
 }
 
-/// Makes a new version and gives its number. The numbers of deleted versions are not given again.
+/// Makes a new version and gives its number. The numbers of deleted versions are not given again, nor those of versions
+/// that were lost with an earlier epoch: a client that knows one of them must not take another one for it.
 pub async fn create(tx: &mut Tx, user_pk: i64, algorithm: &str, auth_data: &str) -> Result<i64> {
     const CREATE: Sql = Sql::both(
         "INSERT INTO backups(user_pk, version, algorithm, auth_data, etag, deleted) \
-         SELECT $1, COALESCE(MAX(version), 0) + 1, $2, $3, 0, 0 FROM backups WHERE user_pk = $1 RETURNING version",
+         SELECT $1, CASE WHEN last > began THEN last ELSE began END + 1, $2, $3, 0, 0 FROM \
+         (SELECT (SELECT COALESCE(MAX(version), 0) FROM backups WHERE user_pk = $1) AS last, \
+         (SELECT COALESCE(MAX(pos), 0) FROM epochs) AS began) AS numbers RETURNING version",
     );
     tx.one(CREATE, args![user_pk, algorithm, auth_data]).await?.map_or(Ok(0), |row| row.int(0))
 }

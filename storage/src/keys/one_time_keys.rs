@@ -122,6 +122,46 @@ pub async fn insert_issued(tx: &mut Tx, issued: &[Issued]) -> Result<()> {
     .await
 }
 
+/// An unclaimed key, with what is needed to write it into the ledger.
+#[derive(Clone, Debug)]
+pub struct Unclaimed {
+    /// Its number.
+    pub key_pk: i64,
+    /// Whose.
+    pub device_pk: i64,
+    /// The algorithm.
+    pub algorithm: String,
+    /// The id, without the algorithm.
+    pub key_id: String,
+    /// The key.
+    pub json: String,
+}
+
+/// Unclaimed keys of all devices behind a number, in the order of their numbers.
+pub async fn page(connection: &mut Connection, after: i64, limit: i64) -> Result<Vec<Unclaimed>> {
+    const PAGE: Sql = Sql::both(
+        "SELECT key_pk, device_pk, algorithm, key_id, json FROM one_time_keys WHERE key_pk > $1 \
+         ORDER BY key_pk LIMIT $2",
+    );
+    let rows = connection.all(PAGE, args![after, limit]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Unclaimed {
+                key_pk: row.int(0)?,
+                device_pk: row.int(1)?,
+                algorithm: row.text(2)?,
+                key_id: row.text(3)?,
+                json: row.text(4)?,
+            })
+        })
+        .collect()
+}
+
+/// Drops the unclaimed keys of all devices; gives how many there were.
+pub async fn delete_all(tx: &mut Tx) -> Result<u64> {
+    tx.run(Sql::both("DELETE FROM one_time_keys"), &[]).await
+}
+
 /// How many unclaimed keys a device has, for each algorithm that it has any of.
 pub async fn counts(connection: &mut Connection, device_pk: i64) -> Result<Vec<(String, i64)>> {
     const COUNTS: Sql = Sql::both(

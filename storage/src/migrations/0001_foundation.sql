@@ -2,7 +2,7 @@
 -- Every table says what it is for. Users, rooms, devices and events are interned: a *_pk is our own number.
 -- "clustered": read by its primary key in ranges (a table without rowid on SQLite). "heap": found by several indexes.
 
--- Values of the database as a whole: epoch, signing key, the server's name.
+-- Values of the database as a whole: signing key, the server's name, by what the database is recognized.
 CREATE TABLE meta(
     key TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
