@@ -13,6 +13,7 @@ pub mod keys;
 pub mod log;
 pub mod ports;
 pub mod push;
+pub mod replicas;
 pub mod rooms;
 pub mod server;
 pub mod state_resolution;

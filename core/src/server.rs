@@ -7,6 +7,7 @@ use crate::events::signatures::ServerKey;
 use crate::ids::Ids;
 use crate::log::Log;
 use crate::ports::{Clock, Random};
+use crate::replicas::Replicas;
 use crate::rooms::cache::Rooms;
 use crate::rooms::typing::Typing;
 use crate::sync::online::{Onlines, Waker};
@@ -42,6 +43,8 @@ pub struct Server {
     pub commit: Committer,
     /// What happened.
     pub log: Arc<Log>,
+    /// Who else serves from the database.
+    pub replicas: Arc<Replicas>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -88,9 +91,11 @@ impl Server {
         let online = Arc::new(Onlines::new(database.clone()));
         log.add_cache(online.clone());
         log.add_waker(Arc::new(Waker(online.clone())));
+        let replicas = Arc::new(Replicas::new(database.clone()));
         let server = Arc::new(Server {
+            replicas,
             online,
-            typing: Typing::new(clock.now_ms()),
+            typing: Typing::new(clock.now_ms() * 1_000),
             ids: Ids::new(&database),
             rooms,
             users,
@@ -104,8 +109,15 @@ impl Server {
             epoch,
             stop: watch::Sender::new(false),
         });
-        let (log, stop) = (server.log.clone(), server.stop.subscribe());
-        tokio::spawn(async move { log.follow(stop).await });
+        let (log, replicas, stop) = (server.log.clone(), server.replicas.clone(), server.stop.subscribe());
+        let weak = Arc::downgrade(&server);
+        let hear = move |at_us, note: &str| {
+            if let Some(server) = weak.upgrade() {
+                server.hear_typing(at_us, note);
+            }
+        };
+        tokio::spawn(async move { replicas.follow(&log, hear, stop).await });
+        server.replicas.until_ready().await;
         Ok(server)
     }
 
@@ -117,6 +129,12 @@ impl Server {
     /// The server's name, to keep.
     pub fn owned_name(&self) -> OwnedServerName {
         self.settings.server_name.clone()
+    }
+
+    /// Returns when everything is applied here that was acknowledged anywhere before: to be called before something
+    /// is read from memory.
+    pub async fn fresh(&self) -> Result<()> {
+        self.replicas.fresh(&self.log).await
     }
 
     /// Milliseconds since the Unix epoch.

@@ -9,6 +9,7 @@
 //! * [`migrations`] brings a database to the newest schema.
 //! * [`changes`] are rows that many writers planned, written together.
 //! * [`log`] is the ordered log of everything that a reader must react to.
+//! * [`replicas`] tells processes that share a database of each other.
 //! * the other modules bear the names of the specification's nouns.
 
 pub mod changes;
@@ -17,6 +18,7 @@ pub mod error;
 pub mod keys;
 pub mod log;
 pub mod migrations;
+pub mod replicas;
 pub mod rooms;
 pub mod statement;
 pub mod testing;

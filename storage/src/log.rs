@@ -12,9 +12,6 @@ use crate::database::{Connection, Tx};
 use crate::error::Result;
 use crate::statement::{Bulk, Col, Sql};
 
-/// The channel on which PostgreSQL tells replicas of a new head.
-pub const CHANNEL: &str = "myelin_log";
-
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $value:literal),* $(,)?) => {
         /// What an entry tells of; scope and object are said for each.
@@ -103,7 +100,7 @@ pub(crate) async fn move_head(
         const MOVE: Sql = Sql::both(
             "WITH noted AS (INSERT INTO writers(replica, batch) VALUES ($2, $3) \
              ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch), \
-             moved AS (UPDATE head SET pos = $1) SELECT pg_notify('myelin_log', ''), $1",
+             moved AS (UPDATE head SET pos = $1) SELECT pg_notify('myelin_log', $1::bigint::text || ' ' || $2)",
         );
         connection.all(MOVE, args![pos, replica, batch]).await?;
     }

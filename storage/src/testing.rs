@@ -1,7 +1,9 @@
 //! Databases for tests: a SQLite file in a folder that vanishes, or a PostgreSQL database of its own.
 
+use crate::args;
 use crate::database::{Database, Options};
 use crate::error::Result;
+use crate::statement::Sql;
 
 /// The environment variable with the URL of a PostgreSQL server on which tests may create databases.
 pub const POSTGRES: &str = "MYELIN_TEST_POSTGRES";
@@ -33,4 +35,24 @@ pub async fn postgres(server: &str, name: &str) -> Result<Options> {
 /// Opens a database for a test, as one replica named by the test.
 pub async fn open(options: &Options, replica: &str) -> Result<Database> {
     Database::open(options, replica).await
+}
+
+/// Ends all of a replica's sessions on PostgreSQL, as a failing network would; gives how many there were.
+pub async fn cut(database: &Database, replica: &str) -> Result<i64> {
+    const CUT: Sql = Sql::per(
+        "SELECT 0 WHERE $1 = ''",
+        "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name = $1",
+    );
+    let mut connection = database.read().await?;
+    let row = connection.one(CUT, args![crate::replicas::application(replica).as_str()]).await?;
+    row.map_or(Ok(0), |row| row.int(0))
+}
+
+/// Lets PostgreSQL take new sessions on this database, or refuse them.
+pub async fn take_connections(database: &Database, take: bool) -> Result<()> {
+    let text = format!(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS {take}', current_database()); END $$"
+    );
+    database.read().await?.script(text).await
 }
