@@ -3,6 +3,7 @@
 pub mod aliases;
 pub mod append;
 pub mod authorize;
+mod brief;
 mod bundled;
 pub mod cache;
 pub mod create;
@@ -10,6 +11,7 @@ pub mod lookup;
 pub mod membership;
 pub mod read;
 pub mod receipts;
+mod recent;
 pub mod relations;
 pub mod send;
 pub mod serialize;

@@ -5,7 +5,7 @@ use crate::args;
 use crate::database::Tx;
 use crate::error::{Error, Result};
 use crate::log::Kind;
-use crate::rooms::events;
+use crate::rooms::{events, write_ints};
 use crate::statement::{Bulk, Col, Sql};
 use std::collections::{HashMap, HashSet};
 
@@ -58,6 +58,8 @@ pub struct RoomChange {
     pub root: i64,
     /// The depth of the deepest event.
     pub depth: i64,
+    /// The depth from which on events have no others that are bundled with them.
+    pub related: i64,
     /// The extremities from now on.
     pub extremities: Vec<i64>,
 }
@@ -248,9 +250,9 @@ impl Rows {
 
 async fn write_rooms(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
     const INTO: Bulk = Bulk {
-        into: "rooms(room_pk, room_id, version, root, guard, depth)",
-        suffix: "ON CONFLICT (room_pk) DO UPDATE SET \
-                 root = excluded.root, guard = excluded.guard, depth = excluded.depth",
+        into: "rooms(room_pk, room_id, version, root, guard, depth, related, extremities)",
+        suffix: "ON CONFLICT (room_pk) DO UPDATE SET root = excluded.root, guard = excluded.guard, \
+                 depth = excluded.depth, related = excluded.related, extremities = excluded.extremities",
     };
     let rooms: Vec<&RoomChange> = units.iter().flat_map(|u| &u.rooms).collect();
     if rooms.is_empty() {
@@ -260,6 +262,7 @@ async fn write_rooms(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
     let placeholders: Vec<String> = rooms.iter().map(|r| format!("-{}", r.room_pk)).collect();
     let id =
         |(room, own): (&&RoomChange, &String)| room.new.as_ref().map_or(own.clone(), |new| new.0.clone());
+    let extremities: Vec<String> = rooms.iter().map(|r| write_ints(&r.extremities)).collect();
     let ids: Vec<String> = rooms.iter().zip(&placeholders).map(id).collect();
     tx.bulk(
         INTO,
@@ -270,21 +273,8 @@ async fn write_rooms(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
             Col::Ints(rooms.iter().map(|r| r.root).collect()),
             Col::Ints(rooms.iter().map(|r| r.guard + 1).collect()),
             Col::Ints(rooms.iter().map(|r| r.depth).collect()),
-        ],
-    )
-    .await?;
-    const CLEAR: Sql = Sql::per(
-        "DELETE FROM extremities WHERE room_pk IN (SELECT value FROM json_each($1))",
-        "DELETE FROM extremities WHERE room_pk = ANY($1)",
-    );
-    let room_pks: Vec<i64> = rooms.iter().map(|r| r.room_pk).collect();
-    tx.run(CLEAR, args![room_pks.as_slice()]).await?;
-    let ends = || rooms.iter().flat_map(|r| r.extremities.iter().map(|event| (r.room_pk, *event)));
-    tx.bulk(
-        Bulk { into: "extremities(room_pk, event_pk)", suffix: "" },
-        &[
-            Col::Ints(ends().map(|(room, _)| room).collect()),
-            Col::Ints(ends().map(|(_, event)| event).collect()),
+            Col::Ints(rooms.iter().map(|r| r.related).collect()),
+            Col::Texts(extremities.iter().map(String::as_str).collect()),
         ],
     )
     .await

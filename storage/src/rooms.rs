@@ -27,8 +27,14 @@ pub struct RoomRow {
     pub guard: i64,
     /// The depth of the deepest event.
     pub depth: i64,
+    /// No event as deep as this one has others that are bundled with it.
+    pub related: i64,
+    /// Events that no other follows yet.
+    pub extremities: Vec<i64>,
     /// Shown in the directory.
     pub published: bool,
+    /// The head of the log when this was read: the room stood so at that position.
+    pub head: i64,
 }
 
 impl RoomRow {
@@ -40,7 +46,10 @@ impl RoomRow {
             root: row.int(3)?,
             guard: row.int(4)?,
             depth: row.int(5)?,
-            published: row.bool(6)?,
+            related: row.int(6)?,
+            extremities: ints(&row.text(7)?),
+            published: row.bool(8)?,
+            head: row.int(9)?,
         })
     }
 }
@@ -48,7 +57,8 @@ impl RoomRow {
 /// A room by its id.
 pub async fn find(connection: &mut Connection, room_id: &str) -> Result<Option<RoomRow>> {
     const FIND: Sql = Sql::both(
-        "SELECT room_pk, room_id, version, root, guard, depth, published FROM rooms WHERE room_id = $1",
+        "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, \
+         (SELECT pos FROM head) FROM rooms WHERE room_id = $1",
     );
     connection.one(FIND, args![room_id]).await?.as_ref().map(RoomRow::read).transpose()
 }
@@ -56,13 +66,30 @@ pub async fn find(connection: &mut Connection, room_id: &str) -> Result<Option<R
 /// A room by its number.
 pub async fn get(connection: &mut Connection, room_pk: i64) -> Result<Option<RoomRow>> {
     const GET: Sql = Sql::both(
-        "SELECT room_pk, room_id, version, root, guard, depth, published FROM rooms WHERE room_pk = $1",
+        "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, \
+         (SELECT pos FROM head) FROM rooms WHERE room_pk = $1",
     );
     connection.one(GET, args![room_pk]).await?.as_ref().map(RoomRow::read).transpose()
 }
 
-/// The extremities of a room.
-pub async fn extremities(connection: &mut Connection, room_pk: i64) -> Result<Vec<i64>> {
-    const GET: Sql = Sql::both("SELECT event_pk FROM extremities WHERE room_pk = $1 ORDER BY event_pk");
-    connection.all(GET, args![room_pk]).await?.iter().map(|row| row.int(0)).collect()
+/// Reads a list of integers that [`write_ints`] wrote.
+fn ints(text: &str) -> Vec<i64> {
+    text.split(',').filter_map(|number| number.parse().ok()).collect()
+}
+
+/// A short list of integers as text, for a column.
+pub(crate) fn write_ints(list: &[i64]) -> String {
+    list.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_as_they_were_written() {
+        for list in [&[][..], &[7], &[1, -2, i64::MAX]] {
+            assert_eq!(ints(&write_ints(list)), list);
+        }
+    }
 }

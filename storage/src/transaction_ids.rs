@@ -32,18 +32,3 @@ pub async fn insert(
     );
     Ok(tx.run(INSERT, args![device_pk, scope, txn_id, answer, ts]).await? > 0)
 }
-
-/// The ids of a device's transactions by their answers: (answer, id).
-pub async fn of_answers(
-    connection: &mut Connection,
-    device_pk: i64,
-    answers: &[&str],
-) -> Result<Vec<(String, String)>> {
-    const FIND: Sql = Sql::per(
-        "SELECT answer, txn_id FROM transaction_ids \
-         WHERE answer IN (SELECT value FROM json_each($2)) AND device_pk = $1",
-        "SELECT answer, txn_id FROM transaction_ids WHERE answer = ANY($2) AND device_pk = $1",
-    );
-    let rows = connection.all(FIND, args![device_pk, answers]).await?;
-    rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
-}

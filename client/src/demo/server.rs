@@ -4,6 +4,7 @@ use crate::output::Output;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::{
+    env,
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -50,7 +51,15 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log_file = File::create(&log)?;
         let began = Instant::now();
-        let child = Command::new(&program)
+        // Variables of ours that are meant for something else (the client, tests, another server) would be refused or,
+        // worse, obeyed.
+        let others =
+            env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("MYELIN_"));
+        let mut command = Command::new(&program);
+        for name in others {
+            command.env_remove(name);
+        }
+        let child = command
             .arg("serve")
             .envs(settings(port, &data))
             .current_dir(folder)
@@ -134,12 +143,12 @@ fn terminate(child: &mut Child) -> Result<()> {
 
 /// `myelin` beside this program, or on the PATH.
 fn find_program() -> Result<PathBuf> {
-    let name = format!("myelin{}", std::env::consts::EXE_SUFFIX);
-    let beside = std::env::current_exe()?.parent().map(|folder| folder.join(&name));
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let name = format!("myelin{}", env::consts::EXE_SUFFIX);
+    let beside = env::current_exe()?.parent().map(|folder| folder.join(&name));
+    let path = env::var_os("PATH").unwrap_or_default();
     beside
         .into_iter()
-        .chain(std::env::split_paths(&path).map(|folder| folder.join(&name)))
+        .chain(env::split_paths(&path).map(|folder| folder.join(&name)))
         .find(|candidate| candidate.is_file())
         .context(
             "there is no `myelin` beside this program or on the PATH: use --myelin FILE, or --server URL",

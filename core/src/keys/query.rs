@@ -7,6 +7,7 @@ use myelin_storage::keys::cross_signing::{self, SignatureRow};
 use myelin_storage::keys::device_keys;
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -63,14 +64,12 @@ pub async fn query(server: &Server, asker_pk: i64, asker_id: &UserId, wanted: Wa
         if !of_user.is_empty() && !of_user.contains(&device_id) {
             continue;
         }
-        let mut keys = object(&device.json)?;
-        signatures.add(&mut keys, device.user_pk, user_id, device_id.as_str());
-        if let Some(name) = device.display_name {
-            let name = CanonicalJsonValue::String(name);
-            let unsigned = CanonicalJsonObject::from([("device_display_name".to_owned(), name)]);
-            keys.insert("unsigned".to_owned(), CanonicalJsonValue::Object(unsigned));
-        }
-        answer.device_keys.entry(user_id.clone()).or_default().insert(device_id, raw(&keys)?);
+        let signed = signatures.add(device.json, device.user_pk, user_id, device_id.as_str())?;
+        let keys = raw(match &device.display_name {
+            Some(name) => with_name(&signed, name)?,
+            None => signed,
+        })?;
+        answer.device_keys.entry(user_id.clone()).or_default().insert(device_id, keys);
     }
     for key in cross_signing {
         let Some((user_id, _)) = owner(&key.user_pk) else { continue };
@@ -80,9 +79,8 @@ pub async fn query(server: &Server, asker_pk: i64, asker_id: &UserId, wanted: Wa
             "user_signing" if key.user_pk == asker_pk => &mut answer.user_signing_keys,
             _ => continue,
         };
-        let mut json = object(&key.json)?;
-        signatures.add(&mut json, key.user_pk, user_id, &key.public_key);
-        shown.insert(user_id.clone(), raw(&json)?);
+        let signed = signatures.add(key.json, key.user_pk, user_id, &key.public_key)?;
+        shown.insert(user_id.clone(), raw(signed)?);
     }
     Ok(answer)
 }
@@ -97,13 +95,19 @@ impl Signatures {
     }
 
     /// Adds the signatures on a target to its JSON.
-    fn add(&self, json: &mut CanonicalJsonObject, user_pk: i64, user_id: &UserId, target: &str) {
-        for row in self.by_target.get(&(user_pk, target.to_owned())).into_iter().flatten() {
+    fn add(&self, json: String, user_pk: i64, user_id: &UserId, target: &str) -> Result<String> {
+        let Some(rows) = self.by_target.get(&(user_pk, target.to_owned())) else { return Ok(json) };
+        let mut json = object(&json)?;
+        for row in rows {
             let signer = if row.signer_user_pk == user_pk { user_id } else { &*self.asker_id };
-            let Some(all) = entry(json, "signatures") else { return };
-            let Some(of_signer) = entry(all, signer.as_str()) else { return };
-            of_signer.insert(row.signer_key_id.clone(), CanonicalJsonValue::String(row.signature.clone()));
+            if let Some(all) = entry(&mut json, "signatures")
+                && let Some(of_signer) = entry(all, signer.as_str())
+            {
+                of_signer
+                    .insert(row.signer_key_id.clone(), CanonicalJsonValue::String(row.signature.clone()));
+            }
         }
+        text(&json)
     }
 }
 
@@ -113,6 +117,28 @@ fn entry<'a>(object: &'a mut CanonicalJsonObject, key: &str) -> Option<&'a mut C
     object.entry(key.to_owned()).or_insert_with(empty).as_object_mut()
 }
 
-fn raw(object: &CanonicalJsonObject) -> Result<Box<RawValue>> {
-    RawValue::from_string(text(object)?).map_err(|error| Error::internal(error.to_string()))
+/// Device keys with the device's name. What was uploaded as `unsigned` is not stored, so there is none yet; the rest
+/// need not be parsed.
+fn with_name(json: &str, name: &str) -> Result<String> {
+    let unsigned =
+        serde_json::to_string(&json!({ "device_display_name": name })).map_err(Error::internal_display)?;
+    let rest = json.strip_suffix('}').ok_or_else(|| Error::internal("stored device keys are damaged"))?;
+    let comma = if rest.ends_with('{') { "" } else { "," };
+    Ok(format!(r#"{rest}{comma}"unsigned":{unsigned}}}"#))
+}
+
+fn raw(json: String) -> Result<Box<RawValue>> {
+    RawValue::from_string(json).map_err(Error::internal_display)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_put_behind_what_is_there() {
+        assert_eq!(with_name("{}", "a").unwrap(), r#"{"unsigned":{"device_display_name":"a"}}"#);
+        let named = with_name(r#"{"keys":{}}"#, "\"}").unwrap();
+        assert_eq!(named, r#"{"keys":{},"unsigned":{"device_display_name":"\"}"}}"#);
+    }
 }

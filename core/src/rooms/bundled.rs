@@ -44,9 +44,10 @@ impl Server {
         events: &[Stored],
         shape: Shape,
     ) -> Result<HashMap<String, Box<RawValue>>> {
+        let related = self.rooms.snapshot(room).await?.related;
         let targets: HashMap<&str, &Stored> = events
             .iter()
-            .filter(|event| !event.is_state() && event.flags & REDACTED == 0)
+            .filter(|event| event.depth < related && !event.is_state() && event.flags & REDACTED == 0)
             .map(|event| (event.event_id.as_str(), event))
             .collect();
         if targets.is_empty() {

@@ -8,11 +8,13 @@ use crate::error::{Error, Result};
 use crate::events::pdu::Pdu;
 use crate::log::Reader;
 use crate::rooms::append::Queue;
+use crate::rooms::brief::Brief;
+use crate::rooms::recent::{self, Recent};
 use crate::rooms::state::{Index, Node, NodeId, Nodes, TreeError};
 use crate::rooms::version;
 use myelin_storage::changes::{REJECTED, SOFT_FAILED};
 use myelin_storage::log::Kind;
-use myelin_storage::rooms::events::EventRow;
+use myelin_storage::rooms::events::{self, EventRow};
 use myelin_storage::{Database, Entry, rooms};
 use parking_lot::{Mutex, RwLock};
 use quick_cache::Weighter;
@@ -35,6 +37,8 @@ pub struct Room {
     /// State keys and their indexes.
     pub(crate) keys: RwLock<StateKeys>,
     pub(crate) snapshot: RwLock<Option<Arc<Snapshot>>>,
+    pub(crate) recent: Mutex<Recent>,
+    pub(crate) brief: Mutex<Option<Arc<Brief>>>,
     pub(crate) queue: Mutex<Queue>,
 }
 
@@ -47,6 +51,8 @@ pub struct Snapshot {
     pub root: NodeId,
     /// The depth of the deepest event.
     pub depth: i64,
+    /// The depth from which on events have no others that are bundled with them.
+    pub related: i64,
     /// Events that no other follows yet.
     pub extremities: Vec<(i64, OwnedEventId)>,
     /// The position up to which this is true for certain.
@@ -100,6 +106,8 @@ pub struct Stored {
     pub flags: i64,
     /// Its room.
     pub room_pk: i64,
+    /// The device that sent it, with its transaction id.
+    pub transaction: Option<Arc<(i64, String)>>,
 }
 
 impl std::ops::Deref for Stored {
@@ -197,6 +205,8 @@ impl Rooms {
                 rules,
                 keys: RwLock::default(),
                 snapshot: RwLock::new(None),
+                recent: Mutex::default(),
+                brief: Mutex::new(None),
                 queue: Mutex::default(),
             }))
         })
@@ -209,14 +219,13 @@ impl Rooms {
     }
 
     /// Where a room stands now.
-    pub async fn snapshot(&self, room: &Room, visible: i64) -> Result<Arc<Snapshot>> {
+    pub async fn snapshot(&self, room: &Room) -> Result<Arc<Snapshot>> {
         if let Some(snapshot) = room.snapshot.read().clone() {
             return Ok(snapshot);
         }
         let mut connection = self.database.read().await?;
         let row = rooms::get(&mut connection, room.pk).await?;
         let row = row.ok_or_else(|| Error::not_found("this server does not know that room"))?;
-        let ends = rooms::extremities(&mut connection, room.pk).await?;
         let known = room.keys.read().len();
         let keys = rooms::state::keys(&mut connection, room.pk, i64::from(known)).await?;
         drop(connection);
@@ -228,10 +237,45 @@ impl Rooms {
                 }
             }
         }
-        let extremities = self.events(&ends).await?.into_iter().map(|e| (e.pk, e.event_id.clone())).collect();
-        let snapshot =
-            Snapshot { guard: row.guard, root: row.root, depth: row.depth, extremities, upto: visible };
-        Ok(room.offer(snapshot))
+        let extremities =
+            self.events(&row.extremities).await?.into_iter().map(|e| (e.pk, e.event_id.clone())).collect();
+        let (guard, root, depth, related) = (row.guard, row.root, row.depth, row.related);
+        Ok(room.offer(Snapshot { guard, root, depth, related, extremities, upto: row.head }))
+    }
+
+    /// The tree of a room's current state as it was at a position that is visible.
+    pub(crate) async fn root_at(&self, room: &Room, pos: i64) -> Result<NodeId> {
+        // A snapshot is thrown away before a later entry of its room becomes visible.
+        let current = room.snapshot.read().as_ref().filter(|now| now.upto <= pos).map(|now| now.root);
+        match current {
+            Some(root) => Ok(root),
+            None => Ok(rooms::state::root_at(&mut self.database.read().await?, room.pk, pos).await?),
+        }
+    }
+
+    /// Positions and numbers of a room's events with `after < pos <= upto`, newest first.
+    pub(crate) async fn newest(
+        &self,
+        room: &Room,
+        after: i64,
+        upto: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, i64)>> {
+        if let Some(found) = room.recent.lock().newest(after, upto, limit) {
+            return Ok(found);
+        }
+        let mut connection = self.database.read().await?;
+        let kept = recent::KEPT as i64;
+        let recent = Recent::read(&events::newest(&mut connection, room.pk, 0, i64::MAX, kept).await?);
+        let found = recent.newest(after, upto, limit);
+        room.recent.lock().offer(recent);
+        match found {
+            Some(found) => Ok(found),
+            None => {
+                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                Ok(events::newest(&mut connection, room.pk, after, upto, limit).await?)
+            }
+        }
     }
 
     /// Events by their numbers, in that order; unknown ones are left out.
@@ -245,7 +289,7 @@ impl Rooms {
             }
         }
         if !missing.is_empty() {
-            let rows = rooms::events::get(&mut self.database.read().await?, &missing).await?;
+            let rows = events::get(&mut self.database.read().await?, &missing).await?;
             for row in rows {
                 let stored = self.parse(row).await?;
                 self.remember(&stored);
@@ -273,7 +317,7 @@ impl Rooms {
         if let Some(pk) = self.event_pks.get(event_id) {
             return Ok(Some(pk));
         }
-        let found = rooms::events::find(&mut self.database.read().await?, &[event_id.as_str()]).await?;
+        let found = events::find(&mut self.database.read().await?, &[event_id.as_str()]).await?;
         let pk = found.first().map(|(_, pk)| *pk);
         if let Some(pk) = pk {
             self.event_pks.insert(event_id.to_owned(), pk);
@@ -290,7 +334,13 @@ impl Rooms {
         pdu.rejected = row.flags & REJECTED != 0;
         pdu.soft_failed = row.flags & SOFT_FAILED != 0;
         pdu.state_root = row.root;
-        Ok(Stored { pdu: Arc::new(pdu), pos: row.pos.unwrap_or(0), flags: row.flags, room_pk: row.room_pk })
+        Ok(Stored {
+            pdu: Arc::new(pdu),
+            pos: row.pos.unwrap_or(0),
+            flags: row.flags,
+            room_pk: row.room_pk,
+            transaction: row.transaction.map(Arc::new),
+        })
     }
 
     /// Puts an event into the cache.
@@ -352,6 +402,9 @@ impl Reader for Rooms {
                 Kind::Event | Kind::State => {
                     if let Some(room) = self.rooms.get(&entry.scope) {
                         room.forget_older(entry.pos);
+                        if entry.kind == Kind::Event {
+                            room.recent.lock().push(entry.pos, entry.object);
+                        }
                     }
                 }
                 Kind::Redaction => {

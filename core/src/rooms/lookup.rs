@@ -15,7 +15,7 @@ pub type StateEntry = (Arc<str>, Arc<str>, EventPk);
 impl Server {
     /// The tree of a room's current state.
     pub async fn current_root(&self, room: &Room) -> Result<NodeId> {
-        Ok(self.rooms.snapshot(room, self.log.visible()).await?.root)
+        Ok(self.rooms.snapshot(room).await?.root)
     }
 
     /// The event at a state key of a state.
@@ -106,7 +106,7 @@ impl Server {
 
     /// Makes sure that the room's state keys are loaded: they come with its snapshot.
     async fn know_keys(&self, room: &Room) -> Result<()> {
-        self.rooms.snapshot(room, self.log.visible()).await.map(drop)
+        self.rooms.snapshot(room).await.map(drop)
     }
 }
 

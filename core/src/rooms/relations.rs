@@ -11,6 +11,11 @@ use crate::events::Pdu;
 /// The relation of a thread's events to its root.
 pub const THREAD: &str = "m.thread";
 
+/// True for the relations of which an event's `unsigned` tells.
+pub fn is_bundled(rel_type: &str) -> bool {
+    matches!(rel_type, THREAD | "m.replace" | "m.reference")
+}
+
 /// What `m.relates_to` of an event says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relation {

@@ -9,7 +9,6 @@ use crate::rooms::visibility::{self, Membership, Sets, View, Visibility};
 use crate::server::Server;
 use myelin_storage::changes::REDACTED;
 use myelin_storage::rooms::events;
-use myelin_storage::transaction_ids;
 use ruma::UserId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -96,7 +95,6 @@ impl Server {
         shape: Shape,
     ) -> Result<Vec<Box<RawValue>>> {
         let at = self.at_events(room, reader, events).await?;
-        let transactions = self.transactions_of(reader, events).await?;
         let redacting = self.redacting(events).await?;
         let bundled = self.bundled(room, reader, events, shape).await?;
         let mut shown = Vec::with_capacity(events.len());
@@ -108,7 +106,7 @@ impl Server {
             };
             let unsigned = Unsigned {
                 age: Some(client_format::age(event, self.now_ms().cast_unsigned())),
-                transaction_id: transactions.get(event.event_id.as_str()).map(String::as_str),
+                transaction_id: transaction_of(event, reader),
                 prev_content: before.as_ref().map(|before| &*before.content),
                 prev_sender: before.as_ref().map(|before| &*before.sender),
                 replaces_state: before.as_ref().map(|before| &*before.event_id),
@@ -138,21 +136,6 @@ impl Server {
         self.state_event(room, event.state_root, &event.kind, state_key).await
     }
 
-    /// The transaction ids of those events that the reader's device sent.
-    async fn transactions_of(
-        &self,
-        reader: &Reader<'_>,
-        events: &[Stored],
-    ) -> Result<HashMap<String, String>> {
-        let own: Vec<&str> =
-            events.iter().filter(|e| e.sender == reader.user).map(|e| e.event_id.as_str()).collect();
-        if own.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let mut connection = self.database.read().await?;
-        Ok(transaction_ids::of_answers(&mut connection, reader.device_pk, &own).await?.into_iter().collect())
-    }
-
     /// The redactions of those events that were redacted.
     async fn redacting(&self, events: &[Stored]) -> Result<HashMap<String, Stored>> {
         let redacted: Vec<&str> =
@@ -173,6 +156,12 @@ impl Server {
 
 fn write(event: &Stored, shape: Shape, unsigned: &Unsigned<'_>) -> Result<Box<RawValue>> {
     client_format::client_event(event, shape, unsigned).map_err(|error| Error::internal(error.to_string()))
+}
+
+/// The transaction id of an event that the reader's device sent.
+fn transaction_of<'a>(event: &'a Stored, reader: &Reader<'_>) -> Option<&'a str> {
+    let (device_pk, id) = event.transaction.as_deref()?;
+    (*device_pk == reader.device_pk && event.sender == reader.user).then_some(id)
 }
 
 /// What an event changes of what decides who sees it.

@@ -90,16 +90,14 @@ impl Server {
         limit: usize,
     ) -> Result<Page> {
         let (room_pk, upto) = (reading.room.pk, reading.upto.min(self.log.visible()));
-        let wanted = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut connection = self.database.read().await?;
         let found = if backwards {
             let after = to.map_or(0, |point| point.0);
-            events::newest(&mut connection, room_pk, after, from.0.min(upto), wanted).await?
+            self.rooms.newest(&reading.room, after, from.0.min(upto), limit).await?
         } else {
             let last = to.map_or(upto, |point| point.0.min(upto));
-            events::oldest(&mut connection, room_pk, from.0, last, wanted).await?
+            let wanted = i64::try_from(limit).unwrap_or(i64::MAX);
+            events::oldest(&mut self.database.read().await?, room_pk, from.0, last, wanted).await?
         };
-        drop(connection);
         let full = found.len() == limit;
         let last = found.last().map(|(pos, _)| if backwards { Point(pos - 1) } else { Point(*pos) });
         let pks: Vec<i64> = found.into_iter().map(|(_, pk)| pk).collect();

@@ -10,7 +10,6 @@ use crate::sync::account::Preferences;
 use crate::sync::answer::{History, List, Timeline};
 use crate::sync::filter::{self, Members};
 use crate::sync::look::{Ask, StateAfter};
-use myelin_storage::rooms::{events, state};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,12 +83,10 @@ impl Server {
         let wanted = &ask.filter.room.timeline;
         let limit = filter::limit(wanted.limit, LIMIT.0, LIMIT.1);
         let (mut newest_first, mut from, mut looked_at, mut all) = (Vec::new(), span.upto, 0, false);
-        let page = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let page = limit.saturating_add(1);
         for _ in 0..PAGES {
-            let mut connection = self.database.read().await?;
-            let rows = events::newest(&mut connection, span.room.pk, span.since, from, page).await?;
-            drop(connection);
-            all = i64::try_from(rows.len()).is_ok_and(|count| count < page);
+            let rows = self.rooms.newest(span.room, span.since, from, page).await?;
+            all = rows.len() < page;
             from = rows.last().map_or(span.since, |(pos, _)| pos - 1);
             looked_at += rows.len();
             let pks: Vec<i64> = rows.into_iter().map(|(_, pk)| pk).collect();
@@ -124,12 +121,12 @@ impl Server {
         let root = match chosen.events.first() {
             Some(first) if !after => first.state_root,
             _ if !moved && ask.members == Members::All => 0,
-            _ => self.root_at(span.room.pk, span.upto).await?,
+            _ => self.rooms.root_at(span.room, span.upto).await?,
         };
         let entries = if span.full_state {
             self.full_state(span.room, root).await?
         } else if moved {
-            let from = self.root_at(span.room.pk, span.since).await?;
+            let from = self.rooms.root_at(span.room, span.since).await?;
             self.state_since(span.room, from, root).await?
         } else {
             Vec::new()
@@ -199,10 +196,6 @@ impl Server {
             }
         }
         Ok(())
-    }
-
-    async fn root_at(&self, room_pk: i64, pos: i64) -> Result<NodeId> {
-        Ok(state::root_at(&mut self.database.read().await?, room_pk, pos).await?)
     }
 }
 

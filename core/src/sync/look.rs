@@ -13,6 +13,7 @@ use crate::sync::filter::{self, Members};
 use crate::sync::gather::{Changed, For, RoomChanged};
 use crate::sync::online::{Joined, Online};
 use crate::sync::token::Token;
+use crate::sync::unread::ReadUpto;
 use myelin_storage::rooms::memberships;
 use ruma::OwnedUserId;
 use ruma::api::client::filter::FilterDefinition;
@@ -49,6 +50,7 @@ pub struct Ask<'a> {
 
 /// What one answer is made from.
 pub(super) struct Moment<'a> {
+    pub(super) online: &'a Online,
     pub(super) ask: &'a Ask<'a>,
     pub(super) preferences: Arc<Preferences>,
     pub(super) joined: Arc<Joined>,
@@ -58,6 +60,7 @@ pub(super) struct Moment<'a> {
     pub(super) data: AccountData,
     pub(super) typing: HashMap<i64, Vec<i64>>,
     pub(super) receipts: HashMap<i64, Box<RawValue>>,
+    pub(super) read: ReadUpto,
 }
 
 impl Server {
@@ -92,6 +95,7 @@ impl Server {
         let mut answer = Answer::default();
         if !changed.rooms.is_empty() || !changed.memberships.is_empty() || changed.account_data {
             let mut moment = Moment {
+                online,
                 ask,
                 preferences: self.preferences(online, ask.reader.user).await?,
                 joined,
@@ -100,6 +104,7 @@ impl Server {
                 data: AccountData::new(),
                 typing: typing.into_iter().collect(),
                 receipts: HashMap::new(),
+                read: ReadUpto::default(),
             };
             self.tell_rooms(&mut moment, &changed, &mut answer).await?;
         }
@@ -204,6 +209,7 @@ impl Server {
             let events = global.into_iter().filter(|(kind, _)| wanted(kind)).map(|(_, event)| event);
             answer.account_data = events.collect::<Vec<_>>().into();
         }
+        moment.read = self.read_upto(moment.online, changed.rooms.keys().copied()).await?;
         for (room_pk, room) in &changed.rooms {
             if moment.joined.contains_key(room_pk) && !stands.contains_key(room_pk) {
                 self.tell_joined(moment, *room_pk, *room, false, answer).await?;

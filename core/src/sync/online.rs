@@ -41,6 +41,8 @@ pub struct Online {
     wake: Notify,
     /// Raised whenever `joined` or `preferences` become wrong.
     generation: AtomicU64,
+    /// Raised whenever a receipt of the user makes a count wrong.
+    pub(super) receipts: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -64,8 +66,6 @@ pub struct Onlines {
     sent: Cache<(i64, i64), SentMembers>,
     /// Unread counts: (user, room).
     pub(super) unread: Cache<(i64, i64), Arc<Unread>>,
-    /// Raised whenever a receipt makes a count wrong.
-    pub(super) receipts: AtomicU64,
 }
 
 /// The part of [`Onlines`] that hears of entries when they have become visible.
@@ -80,7 +80,6 @@ impl Onlines {
             listening: RwLock::default(),
             sent: Cache::new(SENT),
             unread: Cache::new(UNREAD),
-            receipts: AtomicU64::new(0),
         }
     }
 
@@ -94,6 +93,7 @@ impl Onlines {
             user_pk,
             wake: Notify::new(),
             generation: AtomicU64::new(0),
+            receipts: AtomicU64::new(0),
             state: Mutex::default(),
         };
         let online = users.entry(user_pk).or_insert_with(|| Arc::new(new())).clone();
@@ -244,7 +244,9 @@ impl Reader for Onlines {
             };
             if entry.kind == Kind::Receipt || entry.kind == Kind::PrivateReceipt {
                 let room_pk = if entry.kind == Kind::Receipt { entry.scope } else { entry.object };
-                self.receipts.fetch_add(1, Ordering::AcqRel);
+                if let Some(online) = self.get(user_pk) {
+                    online.receipts.fetch_add(1, Ordering::AcqRel);
+                }
                 self.unread.remove(&(user_pk, room_pk));
                 continue;
             }

@@ -11,9 +11,6 @@ use crate::sync::look::Moment;
 use myelin_storage::rooms::memberships::{self, BAN, INVITE, JOIN, KNOCK, LEAVE};
 use serde_json::value::RawValue;
 
-/// Members after whom a room is named.
-const HEROES: i64 = 5;
-
 /// How a user's stand in a room changed.
 #[derive(Clone, Debug)]
 pub(super) struct Stand {
@@ -168,8 +165,7 @@ impl Server {
         }
         told.account_data = room_data(moment, &room);
         told.ephemeral = self.ephemeral(moment, &room).await?;
-        let joined = moment.joined.get(&room_pk).copied().unwrap_or(0);
-        let unread = self.unread(moment.ask, &moment.preferences, &room, joined, moment.upto).await?;
+        let unread = self.unread(moment, &room).await?;
         if filter.timeline.unread_thread_notifications {
             (told.unread_notifications, told.unread_thread_notifications) = unread.by_thread();
         } else {
@@ -204,22 +200,9 @@ impl Server {
     }
 
     async fn summary(&self, room: &Room, user_pk: i64) -> Result<Summary> {
-        let root = self.current_root(room).await?;
-        let named =
-            self.state_events(room, root, &[("m.room.name", ""), ("m.room.canonical_alias", "")]).await?;
-        let mut connection = self.database.read().await?;
-        let counts = memberships::counts(&mut connection, &[room.pk]).await?;
-        let (_, joined, invited) = counts.first().copied().unwrap_or_default();
-        let mut heroes = None;
-        if named.is_empty() {
-            let mut found =
-                memberships::heroes(&mut connection, room.pk, user_pk, &[JOIN, INVITE], HEROES).await?;
-            if found.is_empty() {
-                found = memberships::heroes(&mut connection, room.pk, user_pk, &[LEAVE, BAN], HEROES).await?;
-            }
-            heroes = Some(found);
-        }
-        Ok(Summary { heroes, joined: Some(joined), invited: Some(invited) })
+        let brief = self.brief(room).await?;
+        let heroes = self.heroes(room, &brief, user_pk).await?;
+        Ok(Summary { heroes, joined: Some(brief.joined), invited: Some(brief.invited) })
     }
 }
 

@@ -9,10 +9,10 @@ use crate::rooms::authorize::Powers;
 use crate::rooms::cache::{Room, Stored};
 use crate::rooms::relations::{self, Thread};
 use crate::server::Server;
-use crate::sync::account::Preferences;
 use crate::sync::answer::Count;
-use crate::sync::look::Ask;
-use myelin_storage::rooms::{events, memberships, receipts};
+use crate::sync::look::{Ask, Moment};
+use crate::sync::online::Online;
+use myelin_storage::rooms::receipts;
 use ruma::OwnedEventId;
 use ruma::push::PushConditionRoomCtx;
 use serde::Deserialize;
@@ -21,9 +21,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Events that are looked at behind the last receipt: nobody needs to know the number of more.
-const MOST: i64 = 1_000;
+const MOST: usize = 1_000;
 /// The thread of events outside of threads, as in receipts.
 const MAIN: &str = "main";
+
+/// How far a user has read rooms: by room, the position of each thread.
+#[derive(Default)]
+pub(super) struct ReadUpto {
+    /// [`Online::receipts`] before it was read.
+    receipts: u64,
+    rooms: HashMap<i64, HashMap<String, i64>>,
+}
 
 /// What a user has not read of a room.
 #[derive(Clone, Debug, Default)]
@@ -81,25 +89,28 @@ impl Unread {
 }
 
 impl Server {
-    /// What somebody has not read of a room up to a position. `joined`: the position of their newest member event.
-    pub(super) async fn unread(
-        &self,
-        ask: &Ask<'_>,
-        preferences: &Preferences,
-        room: &Room,
-        joined: i64,
-        upto: i64,
-    ) -> Result<Arc<Unread>> {
+    /// What somebody has not read of a room.
+    pub(super) async fn unread(&self, moment: &Moment<'_>, room: &Room) -> Result<Arc<Unread>> {
+        let (ask, preferences, upto) = (moment.ask, &moment.preferences, moment.upto);
         let key = (ask.reader.user_pk, room.pk);
-        let receipts = self.online.receipts.load(Ordering::Acquire);
+        let (mut receipts, mut read) = (moment.read.receipts, moment.read.rooms.get(&room.pk));
+        let looked_up;
         let mut unread = match self.online.unread.get(&key) {
             Some(known) if known.upto >= upto => return Ok(known),
             Some(known) => (*known).clone(),
-            None => self.read_so_far(key.0, room.pk, joined).await?,
+            None => {
+                if read.is_none() {
+                    looked_up = self.read_upto(moment.online, [room.pk]).await?;
+                    (receipts, read) = (looked_up.receipts, looked_up.rooms.get(&room.pk));
+                }
+                let read = read.cloned().unwrap_or_default();
+                // What was there before the user came is not unread.
+                let joined = moment.joined.get(&room.pk).copied().unwrap_or(0);
+                let upto = read.get("").copied().unwrap_or(0).max(joined);
+                Unread { upto, read, threads: BTreeMap::new() }
+            }
         };
-        let mut connection = self.database.read().await?;
-        let mut rows = events::newest(&mut connection, room.pk, unread.upto, upto, MOST).await?;
-        drop(connection);
+        let mut rows = self.rooms.newest(room, unread.upto, upto, MOST).await?;
         rows.reverse();
         let pks: Vec<i64> = rows.into_iter().map(|(_, pk)| pk).collect();
         let events = self.rooms.events(&pks).await?;
@@ -123,18 +134,30 @@ impl Server {
         unread.upto = upto;
         let unread = Arc::new(unread);
         self.online.unread.insert(key, unread.clone());
-        if self.online.receipts.load(Ordering::Acquire) != receipts {
-            // Somebody has read in the meantime; perhaps it was this user, here.
+        if moment.online.receipts.load(Ordering::Acquire) != receipts {
+            // The user has read something in the meantime; perhaps it was here.
             self.online.unread.remove(&key);
         }
         Ok(unread)
     }
 
-    async fn read_so_far(&self, user_pk: i64, room_pk: i64, joined: i64) -> Result<Unread> {
-        let rows = receipts::read_upto(&mut self.database.read().await?, user_pk, &[room_pk]).await?;
-        let read: HashMap<String, i64> = rows.into_iter().map(|(_, thread, pos)| (thread, pos)).collect();
-        let upto = read.get("").copied().unwrap_or(0).max(joined);
-        Ok(Unread { upto, read, threads: BTreeMap::new() })
+    /// How far a user has read those of these rooms of which nothing is counted yet.
+    pub(super) async fn read_upto(
+        &self,
+        online: &Online,
+        rooms: impl IntoIterator<Item = i64>,
+    ) -> Result<ReadUpto> {
+        let receipts = online.receipts.load(Ordering::Acquire);
+        let counted = |room: &i64| self.online.unread.contains_key(&(online.user_pk, *room));
+        let rooms: Vec<i64> = rooms.into_iter().filter(|room| !counted(room)).collect();
+        let mut read: HashMap<i64, _> = rooms.iter().map(|room| (*room, HashMap::new())).collect();
+        if !rooms.is_empty() {
+            let mut connection = self.database.read().await?;
+            for (room, thread, pos) in receipts::read_upto(&mut connection, online.user_pk, &rooms).await? {
+                read.entry(room).or_default().insert(thread, pos);
+            }
+        }
+        Ok(ReadUpto { receipts, rooms: read })
     }
 
     /// The thread that an event counts in.
@@ -166,8 +189,7 @@ impl Server {
             let levels = find("m.room.power_levels").map(|event| &**event);
             Powers::new(&room.rules, create, levels).ok()?.to_notify().ok()
         });
-        let members =
-            memberships::count(&mut self.database.read().await?, room.pk, memberships::JOIN).await?;
+        let members = self.brief(room).await?.joined;
         Ok(rules::context(&room.id, members.cast_unsigned(), user, name.as_deref(), levels))
     }
 }

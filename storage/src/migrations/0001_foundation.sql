@@ -135,7 +135,9 @@ CREATE TABLE filters(
 ); -- clustered
 
 -- Rooms. root: the tree of the current state. guard: counts the appends, so that a write planned on an older room is
--- noticed. last_pos: newest position in its timeline. published: in the directory.
+-- noticed. extremities: the events that no other follows yet, divided by commas: few, and always read and written with
+-- the room. related: events of this depth and more have no others that are bundled with them. published: in the
+-- directory.
 CREATE TABLE rooms(
     room_pk BIGINT NOT NULL PRIMARY KEY,
     room_id TEXT NOT NULL UNIQUE,
@@ -143,6 +145,8 @@ CREATE TABLE rooms(
     root BIGINT NOT NULL,
     guard BIGINT NOT NULL,
     depth BIGINT NOT NULL,
+    related BIGINT NOT NULL,
+    extremities TEXT NOT NULL,
     published BIGINT NOT NULL DEFAULT 0
 ); -- heap
 
@@ -166,13 +170,6 @@ CREATE TABLE event_json(
     event_pk BIGINT NOT NULL PRIMARY KEY,
     json TEXT NOT NULL
 ); -- heap
-
--- Events that no other event follows yet.
-CREATE TABLE extremities(
-    room_pk BIGINT NOT NULL,
-    event_pk BIGINT NOT NULL,
-    PRIMARY KEY (room_pk, event_pk)
-); -- clustered
 
 -- Which event redacted an event, by the target's id, which may not have come yet.
 CREATE TABLE redactions(

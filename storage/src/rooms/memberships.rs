@@ -81,23 +81,22 @@ pub async fn count(connection: &mut Connection, room_pk: i64, membership: i64) -
     connection.one(COUNT, args![room_pk, membership]).await?.map_or(Ok(0), |row| row.int(0))
 }
 
-/// The first members of a room by id, other than `except`, joined or invited: for the summary of a room without a name.
+/// The first members of a room with one of these memberships: (user, id), for the summary of a room without a name.
 pub async fn heroes(
     connection: &mut Connection,
     room_pk: i64,
-    except: i64,
     memberships: &[i64],
     limit: i64,
-) -> Result<Vec<String>> {
+) -> Result<Vec<(i64, String)>> {
     const HEROES: Sql = Sql::per(
-        "SELECT u.user_id FROM memberships AS m JOIN users AS u ON u.user_pk = m.user_pk \
-         WHERE m.room_pk = $1 AND m.user_pk <> $2 AND m.membership IN (SELECT value FROM json_each($3)) \
-         ORDER BY m.event_pk LIMIT $4",
-        "SELECT u.user_id FROM memberships AS m JOIN users AS u ON u.user_pk = m.user_pk \
-         WHERE m.room_pk = $1 AND m.user_pk <> $2 AND m.membership = ANY($3) ORDER BY m.event_pk LIMIT $4",
+        "SELECT m.user_pk, u.user_id FROM memberships AS m JOIN users AS u ON u.user_pk = m.user_pk \
+         WHERE m.room_pk = $1 AND m.membership IN (SELECT value FROM json_each($2)) \
+         ORDER BY m.event_pk LIMIT $3",
+        "SELECT m.user_pk, u.user_id FROM memberships AS m JOIN users AS u ON u.user_pk = m.user_pk \
+         WHERE m.room_pk = $1 AND m.membership = ANY($2) ORDER BY m.event_pk LIMIT $3",
     );
-    let rows = connection.all(HEROES, args![room_pk, except, memberships, limit]).await?;
-    rows.iter().map(|row| row.text(0)).collect()
+    let rows = connection.all(HEROES, args![room_pk, memberships, limit]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
 }
 
 /// Of `others`, those who are joined to a room that `user_pk` is joined to.

@@ -31,6 +31,7 @@ pub(super) struct Plan {
 struct Place {
     root: NodeId,
     depth: i64,
+    related: i64,
     extremities: Vec<(i64, OwnedEventId)>,
     /// How much of each list belongs to it.
     counts: Counts,
@@ -49,9 +50,9 @@ struct Counts {
 pub(super) async fn plan(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Result<Plan> {
     let creates = requests.first().is_some_and(|request| request.creates);
     let snapshot = if creates {
-        Snapshot { guard: 0, root: 0, depth: 0, extremities: Vec::new(), upto: 0 }
+        Snapshot { guard: 0, root: 0, depth: 0, related: 0, extremities: Vec::new(), upto: 0 }
     } else {
-        (*server.rooms.snapshot(room, server.log.visible()).await?).clone()
+        (*server.rooms.snapshot(room).await?).clone()
     };
     let mut planner = Planner {
         server,
@@ -59,6 +60,7 @@ pub(super) async fn plan(server: &Server, room: &Arc<Room>, requests: &[Request]
         place: Place {
             root: snapshot.root,
             depth: snapshot.depth,
+            related: snapshot.related,
             extremities: snapshot.extremities.clone(),
             counts: Counts::default(),
         },
@@ -263,6 +265,9 @@ impl Planner<'_> {
             && let (Some(rel_type), Some(target)) = (&relation.rel_type, &relation.event_id)
         {
             let sender = self.server.ids.user(pdu.sender.as_str()).await?;
+            if relations::is_bundled(rel_type) {
+                self.place.related = pdu.depth;
+            }
             let (target, kind) = (target.to_string(), pdu.kind.to_string());
             self.changes.relations.push((self.room.pk, target, rel_type.to_string(), pdu.pk, kind, sender));
         }
@@ -375,6 +380,7 @@ impl Planner<'_> {
             guard: before.guard + 1,
             root: self.place.root,
             depth: self.place.depth,
+            related: self.place.related,
             extremities: self.place.extremities,
             upto: before.upto,
         };
@@ -386,6 +392,7 @@ impl Planner<'_> {
                 guard: before.guard,
                 root: after.root,
                 depth: after.depth,
+                related: after.related,
                 extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
             });
         }
