@@ -10,13 +10,18 @@ use crate::log::Log;
 use futures_util::future::BoxFuture;
 use myelin_storage::changes::{self, Changes, Outcome};
 use myelin_storage::{Database, Entry, Tx};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Units in one commit.
 const MERGE: usize = 256;
 /// Units that may wait; further callers wait until there is room.
 const WAITING: usize = 1_024;
+/// How long deletions that nobody waits for may wait for a commit that goes their way.
+const LAZY: Duration = Duration::from_secs(1);
 
 type Work = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, bool> + Send>;
 type Done = Box<dyn FnOnce(Result<()>) + Send>;
@@ -33,14 +38,24 @@ enum Unit {
 #[derive(Clone)]
 pub struct Committer {
     queue: mpsc::Sender<Unit>,
+    seen: Arc<Seen>,
+}
+
+/// To-device messages that devices have seen: their deletion goes along with the next commit, or is made after a while.
+/// Lost in a crash it does no harm: the device says so again.
+#[derive(Default)]
+struct Seen {
+    upto: Mutex<HashMap<i64, i64>>,
+    some: Notify,
 }
 
 impl Committer {
     /// Starts the committer's task. It ends when the last [`Committer`] is dropped and the queue is empty.
     pub fn start(database: Database, log: Arc<Log>) -> (Committer, tokio::task::JoinHandle<()>) {
         let (queue, units) = mpsc::channel(WAITING);
-        let task = tokio::spawn(run(database, log, units));
-        (Committer { queue }, task)
+        let seen = Arc::<Seen>::default();
+        let task = tokio::spawn(run(database, log, units, seen.clone()));
+        (Committer { queue, seen }, task)
     }
 
     /// Writes rows. `publish` runs after the commit and before its entries become visible: it puts into caches what
@@ -59,6 +74,15 @@ impl Committer {
         answer.await.map_err(|_| stopping())?
     }
 
+    /// Notes that a device has seen its messages up to a position: one of the next commits deletes them.
+    pub fn seen(&self, device_pk: i64, upto: i64) {
+        let mut all = self.seen.upto.lock();
+        let known = all.entry(device_pk).or_insert(upto);
+        *known = upto.max(*known);
+        drop(all);
+        self.seen.some.notify_one();
+    }
+
     /// Runs a closure inside the next commit, under a savepoint, and gives what it returned once that is durable.
     pub async fn run<T, F>(&self, work: F) -> Result<T>
     where
@@ -66,7 +90,7 @@ impl Committer {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
         let (send, answer) = oneshot::channel();
-        let slot = Arc::new(parking_lot::Mutex::new(None));
+        let slot = Arc::new(Mutex::new(None));
         let filled = slot.clone();
         let work: Work = Box::new(move |tx| {
             Box::pin(async move {
@@ -93,10 +117,39 @@ fn stopping() -> Error {
     Error::Unavailable("the server is stopping".to_owned())
 }
 
-async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>) {
+impl Seen {
+    /// Comes back when there was something to delete for a while.
+    async fn due(&self) {
+        self.some.notified().await;
+        tokio::time::sleep(LAZY).await;
+    }
+
+    /// What there is to delete.
+    fn take(&self) -> Option<Unit> {
+        let seen: Vec<_> = std::mem::take(&mut *self.upto.lock()).into_iter().collect();
+        if seen.is_empty() {
+            return None;
+        }
+        let changes = Box::new(Changes { seen, ..Changes::default() });
+        Some(Unit::Planned { changes, publish: Box::new(|_| {}), done: oneshot::channel().0 })
+    }
+}
+
+async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>, seen: Arc<Seen>) {
     let mut batch = Vec::with_capacity(MERGE);
     let mut since_checkpoint = 0;
-    while units.recv_many(&mut batch, MERGE).await > 0 {
+    loop {
+        let is_open = tokio::select! {
+            received = units.recv_many(&mut batch, MERGE) => received > 0,
+            () = seen.due() => true,
+        };
+        batch.extend(seen.take());
+        if batch.is_empty() {
+            match is_open {
+                true => continue,
+                false => return,
+            }
+        }
         since_checkpoint += batch.len();
         commit(&database, &log, std::mem::take(&mut batch)).await;
         // A bounded write-ahead log; on SQLite the committer's connection is the one that may move it.

@@ -6,9 +6,9 @@
 use crate::error::{Error, Result};
 use crate::keys::Device;
 use crate::server::Server;
-use myelin_storage::changes::NewToDevice;
+use myelin_storage::changes::{Changes, NewToDevice};
 use myelin_storage::keys::device_keys;
-use myelin_storage::{to_device, transaction_ids};
+use myelin_storage::to_device;
 use ruma::OwnedUserId;
 use ruma::to_device::DeviceIdOrAllDevices;
 use serde::Serialize;
@@ -41,18 +41,10 @@ pub async fn send(
     messages: Messages,
 ) -> Result<()> {
     let rows = address(server, sender, event_type, messages).await?;
-    let (device_pk, scope, now) = (sender.device_pk, format!("sendToDevice/{event_type}"), server.now_ms());
-    server
-        .commit
-        .run(move |tx| {
-            Box::pin(async move {
-                if transaction_ids::insert(tx, device_pk, &scope, &txn_id, "{}", now).await? {
-                    to_device::insert(tx, &rows).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
+    let scope = format!("sendToDevice/{event_type}");
+    let transaction = (sender.device_pk, scope, txn_id, "{}".to_owned(), server.now_ms());
+    let changes = Changes { transactions: vec![transaction], to_device: rows, ..Changes::default() };
+    server.commit.write(changes, |_| {}).await.map(drop)
 }
 
 /// One row for each device.
@@ -96,9 +88,9 @@ pub struct Pending {
     pub upto: i64,
 }
 
-/// The oldest messages of a device with positions up to `upto`, bounded in number and bytes.
-pub async fn pending(server: &Server, device_pk: i64, upto: i64) -> Result<Pending> {
-    let rows = to_device::pending(&mut server.database.read().await?, device_pk, upto, MOST).await?;
+/// The oldest messages of a device between two positions, bounded in number and bytes.
+pub async fn pending(server: &Server, device_pk: i64, after: i64, upto: i64) -> Result<Pending> {
+    let rows = to_device::pending(&mut server.database.read().await?, device_pk, after, upto, MOST).await?;
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == MOST);
     let mut pending = Pending { events: Vec::with_capacity(rows.len()), upto };
     let mut bytes = 0;
@@ -120,17 +112,16 @@ pub async fn pending(server: &Server, device_pk: i64, upto: i64) -> Result<Pendi
     Ok(pending)
 }
 
-/// Deletes what a device has seen: the messages up to the position of its token. A position of the future
-/// acknowledges nothing.
-pub async fn acknowledge(server: &Server, device_pk: i64, upto: i64) -> Result<()> {
-    if upto > server.log.visible()
-        || !to_device::waits(&mut server.database.read().await?, device_pk, upto).await?
-    {
-        return Ok(());
+/// Whether messages up to a position wait for a device.
+pub async fn waits(server: &Server, device_pk: i64, upto: i64) -> Result<bool> {
+    Ok(to_device::waits(&mut server.database.read().await?, device_pk, upto).await?)
+}
+
+/// Lets one of the next commits delete what a device has seen: the messages up to the position of its token. Nobody need
+/// wait for it, since no answer to that token or a later one has them again. A position of the future acknowledges
+/// nothing.
+pub fn acknowledge(server: &Server, device_pk: i64, upto: i64) {
+    if upto <= server.log.visible() {
+        server.commit.seen(device_pk, upto);
     }
-    server
-        .commit
-        .run(move |tx| Box::pin(async move { Ok(to_device::delete(tx, device_pk, upto).await?) }))
-        .await
-        .map(drop)
 }

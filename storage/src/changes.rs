@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::log::Kind;
 use crate::rooms::{events, write_ints};
 use crate::statement::{Bulk, Col, Sql};
+use crate::{to_device, transaction_ids};
 use std::collections::{HashMap, HashSet};
 
 /// An event is an outlier: its state is not known.
@@ -39,8 +40,10 @@ pub struct Changes {
     pub redacted: Vec<(i64, i64, String)>,
     /// Transaction ids: (device, scope, id, answer, time).
     pub transactions: Vec<(i64, String, String, String, i64)>,
-    /// To-device messages.
+    /// To-device messages. They are left out where one of the unit's transaction ids is known already.
     pub to_device: Vec<NewToDevice>,
+    /// To-device messages that devices have seen: (device, position up to which).
+    pub seen: Vec<(i64, i64)>,
     /// Receipts.
     pub receipts: Vec<NewReceipt>,
 }
@@ -145,17 +148,18 @@ pub struct Outcome {
 pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome>>> {
     let allowed = check_guards(tx, units).await?;
     let winners: Vec<&Changes> = units.iter().zip(&allowed).filter(|(_, ok)| **ok).map(|(u, _)| *u).collect();
+    let messages = new_messages(tx, &winners).await?;
     let mut outcomes = Vec::with_capacity(winners.len());
     let mut rows = Rows::default();
-    for unit in &winners {
-        outcomes.push(rows.number(tx, unit));
+    for (unit, messages) in winners.iter().zip(&messages) {
+        outcomes.push(rows.number(tx, unit, messages));
     }
     write_rooms(tx, &winners).await?;
     write_events(tx, &winners, &rows).await?;
     write_memberships(tx, &rows).await?;
     write_state(tx, &winners).await?;
     write_relations(tx, &winners).await?;
-    write_queues(tx, &winners, &rows).await?;
+    write_queues(tx, &winners, &messages, &rows).await?;
     let mut outcomes = outcomes.into_iter();
     Ok(allowed
         .into_iter()
@@ -210,7 +214,7 @@ struct MembershipRow {
 }
 
 impl Rows {
-    fn number(&mut self, tx: &mut Tx, unit: &Changes) -> Outcome {
+    fn number(&mut self, tx: &mut Tx, unit: &Changes, messages: &[NewToDevice]) -> Outcome {
         let mut positions = Vec::with_capacity(unit.events.len());
         for event in &unit.events {
             let pos = event.live.then(|| tx.entry(Kind::Event, event.room_pk, event.event_pk));
@@ -234,7 +238,7 @@ impl Rows {
         for (event, room, _) in &unit.redacted {
             tx.entry(Kind::Redaction, *room, *event);
         }
-        for message in &unit.to_device {
+        for message in messages {
             self.to_device.push(tx.entry(Kind::ToDevice, message.user_pk, message.device_pk));
         }
         for receipt in &unit.receipts {
@@ -417,7 +421,31 @@ async fn write_relations(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
     .await
 }
 
-async fn write_queues(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()> {
+/// The to-device messages of each unit; none where its transaction was carried out before.
+async fn new_messages<'a>(tx: &mut Tx, units: &[&'a Changes]) -> Result<Vec<&'a [NewToDevice]>> {
+    let sends = |unit: &&&Changes| !unit.to_device.is_empty();
+    let wanted: Vec<_> = units.iter().filter(sends).flat_map(|unit| &unit.transactions).collect();
+    let mut known = HashSet::new();
+    if !wanted.is_empty() {
+        known.extend(transaction_ids::known(tx, &wanted).await?);
+    }
+    let mut messages = Vec::with_capacity(units.len());
+    for unit in units {
+        let mut is_new = true;
+        for (device, scope, id, ..) in unit.transactions.iter().filter(|_| sends(&unit)) {
+            is_new &= known.insert((*device, scope.clone(), id.clone()));
+        }
+        messages.push(if is_new { unit.to_device.as_slice() } else { &[] });
+    }
+    Ok(messages)
+}
+
+async fn write_queues(
+    tx: &mut Tx,
+    units: &[&Changes],
+    messages: &[&[NewToDevice]],
+    rows: &Rows,
+) -> Result<()> {
     let transactions: Vec<_> = units.iter().flat_map(|u| &u.transactions).collect();
     const TRANSACTIONS: Bulk = Bulk {
         into: "transaction_ids(device_pk, scope, txn_id, answer, ts)",
@@ -434,7 +462,9 @@ async fn write_queues(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()
         ],
     )
     .await?;
-    let messages: Vec<_> = units.iter().flat_map(|u| &u.to_device).collect();
+    let seen: Vec<_> = units.iter().flat_map(|u| &u.seen).collect();
+    to_device::delete(tx, &seen).await?;
+    let messages: Vec<_> = messages.iter().copied().flatten().collect();
     tx.bulk(
         Bulk { into: "to_device(device_pk, pos, json)", suffix: "" },
         &[

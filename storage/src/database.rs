@@ -8,15 +8,11 @@ use crate::args;
 use crate::error::{Error, Result};
 use crate::log::{self, Entry};
 use crate::migrations;
-use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments, sqlite_arguments};
+use crate::sqlite;
+use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction,
-};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Transaction};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +29,7 @@ pub struct Options {
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { read: sqlx::SqlitePool, write: sqlx::SqlitePool },
+    Sqlite { read: Arc<sqlite::Pool>, write: Arc<sqlite::Pool> },
     Postgres { pool: sqlx::PgPool },
 }
 
@@ -50,14 +46,13 @@ pub struct Database {
 type Suspect = Arc<parking_lot::Mutex<Option<Instant>>>;
 
 enum Handle {
-    Sqlite(PoolConnection<Sqlite>),
-    SqliteTx(Transaction<'static, Sqlite>),
+    Sqlite(sqlite::Lease),
     Postgres(PoolConnection<Postgres>),
     PostgresTx(Transaction<'static, Postgres>),
 }
 
 enum Raw<'a> {
-    Sqlite(&'a mut SqliteConnection),
+    Sqlite(&'a mut sqlite::Lease),
     Postgres(&'a mut PgConnection),
 }
 
@@ -82,8 +77,6 @@ pub struct Tx {
 pub struct Mark {
     entries: usize,
 }
-
-const ROWS_AT_ONCE: [usize; 4] = [64, 16, 4, 1];
 
 impl Database {
     /// Opens the database, brings its schema up to date and tells of a schema that is too new.
@@ -132,7 +125,7 @@ impl Database {
     /// A connection for reading.
     pub async fn read(&self) -> Result<Connection> {
         let handle = match &self.pools {
-            Pools::Sqlite { read, .. } => Handle::Sqlite(read.acquire().await?),
+            Pools::Sqlite { read, .. } => Handle::Sqlite(read.lease().await?),
             Pools::Postgres { pool } => Handle::Postgres(pool.acquire().await?),
         };
         Ok(Connection { handle, statements: self.statements.clone() })
@@ -153,7 +146,7 @@ impl Database {
     /// A bare transaction; for migrations and for what has no log entry.
     pub(crate) async fn begin(&self) -> Result<Connection> {
         let handle = match &self.pools {
-            Pools::Sqlite { write, .. } => Handle::SqliteTx(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Sqlite { write, .. } => Handle::Sqlite(write.begin().await?),
             Pools::Postgres { pool } => Handle::PostgresTx(pool.begin().await?),
         };
         Ok(Connection { handle, statements: self.statements.clone() })
@@ -177,9 +170,8 @@ impl Database {
     /// are waited for and the file is emptied.
     pub async fn checkpoint(&self, all: bool) -> Result<()> {
         if let Pools::Sqlite { write, .. } = &self.pools {
-            let mut connection = write.acquire().await?;
             let text = if all { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-            sqlx::query(text).execute(&mut *connection).await?;
+            write.lease().await?.wait_and(text).await?;
         }
         Ok(())
     }
@@ -191,8 +183,8 @@ impl Database {
         }
         match &self.pools {
             Pools::Sqlite { read, write } => {
-                read.close().await;
-                write.close().await;
+                read.close();
+                write.close();
             }
             Pools::Postgres { pool } => pool.close().await,
         }
@@ -200,38 +192,11 @@ impl Database {
 }
 
 async fn open_sqlite(options: &Options) -> Result<Pools> {
-    let base = SqliteConnectOptions::from_str(&options.url)
-        .map_err(|e| Error::Url(e.to_string()))?
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(false)
-        .busy_timeout(Duration::from_secs(10))
-        .statement_cache_capacity(512)
-        .row_buffer_size(256)
-        .disable_statement_logging();
-    let writer = base
-        .clone()
-        .pragma("wal_autocheckpoint", "0")
-        .pragma("secure_delete", "ON")
-        .pragma("cache_size", "-8192");
-    let write = SqlitePoolOptions::new()
-        .max_connections(1)
-        .min_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .connect_with(writer)
-        .await?;
-    let reader = base.read_only(true).create_if_missing(false).pragma("cache_size", "-2048");
-    let read = SqlitePoolOptions::new()
-        .max_connections(options.connections.max(1))
-        .min_connections(1)
-        .idle_timeout(Duration::from_secs(300))
-        .test_before_acquire(false)
-        .connect_with(reader)
-        .await?;
-    Ok(Pools::Sqlite { read, write })
+    let path = sqlite::path(&options.url)?;
+    let write = sqlite::Pool::writer(&path);
+    // The writer comes first: it makes the file, and the readers cannot.
+    drop(write.lease().await?);
+    Ok(Pools::Sqlite { read: sqlite::Pool::readers(&path, options.connections), write })
 }
 
 async fn open_postgres(options: &Options, replica: &str, suspect: Suspect) -> Result<Pools> {
@@ -260,7 +225,6 @@ impl Connection {
         self.statements.fetch_add(1, Ordering::Relaxed);
         match &mut self.handle {
             Handle::Sqlite(c) => Raw::Sqlite(c),
-            Handle::SqliteTx(c) => Raw::Sqlite(c),
             Handle::Postgres(c) => Raw::Postgres(c),
             Handle::PostgresTx(c) => Raw::Postgres(c),
         }
@@ -271,8 +235,7 @@ impl Connection {
         match self.raw() {
             Raw::Sqlite(c) => {
                 arity(sql.sqlite, args)?;
-                let query = sqlx::query_with::<Sqlite, _>(sql.sqlite, sqlite_arguments(args)?);
-                let rows = query.fetch_all(c).await?;
+                let rows = c.all(sql.sqlite, args)?;
                 Ok(rows.into_iter().map(|row| Row::sqlite(row, sql.sqlite)).collect())
             }
             Raw::Postgres(c) => {
@@ -294,8 +257,7 @@ impl Connection {
         match self.raw() {
             Raw::Sqlite(c) => {
                 arity(sql.sqlite, args)?;
-                let query = sqlx::query_with::<Sqlite, _>(sql.sqlite, sqlite_arguments(args)?);
-                Ok(query.execute(c).await?.rows_affected())
+                c.run(sql.sqlite, args)
             }
             Raw::Postgres(c) => {
                 arity(sql.postgres, args)?;
@@ -308,7 +270,7 @@ impl Connection {
     /// Runs a script of several statements without arguments (migrations only).
     pub(crate) async fn script(&mut self, text: String) -> Result<()> {
         match self.raw() {
-            Raw::Sqlite(c) => sqlx::raw_sql(AssertSqlSafe(text)).execute(c).await.map(drop)?,
+            Raw::Sqlite(c) => c.script(&text)?,
             Raw::Postgres(c) => sqlx::raw_sql(AssertSqlSafe(text)).execute(c).await.map(drop)?,
         }
         Ok(())
@@ -316,15 +278,15 @@ impl Connection {
 
     /// True on SQLite.
     pub(crate) fn is_sqlite(&self) -> bool {
-        matches!(self.handle, Handle::Sqlite(_) | Handle::SqliteTx(_))
+        matches!(self.handle, Handle::Sqlite(_))
     }
 
     /// Ends a bare transaction durably.
     pub(crate) async fn end(self) -> Result<()> {
         match self.handle {
-            Handle::SqliteTx(tx) => tx.commit().await?,
+            Handle::Sqlite(mut lease) => lease.wait_and("COMMIT").await?,
             Handle::PostgresTx(tx) => tx.commit().await?,
-            Handle::Sqlite(_) | Handle::Postgres(_) => {}
+            Handle::Postgres(_) => {}
         }
         Ok(())
     }
@@ -338,7 +300,7 @@ impl Connection {
             return Err(Error::Arity { statement: head(bulk.into), wanted: rows, given: 0 });
         }
         match self.raw() {
-            Raw::Sqlite(c) => bulk_sqlite(c, bulk, columns, rows).await,
+            Raw::Sqlite(c) => c.bulk(bulk, columns, rows),
             Raw::Postgres(c) => bulk_postgres(c, bulk, columns).await,
         }
     }
@@ -352,31 +314,6 @@ fn arity(text: &'static str, args: &[Arg<'_>]) -> Result<()> {
     } else {
         Err(Error::Arity { statement: head(text), wanted, given: args.len() })
     }
-}
-
-/// Multi-row VALUES in a few sizes only, so that the number of prepared statements stays small.
-async fn bulk_sqlite(
-    connection: &mut SqliteConnection,
-    bulk: Bulk,
-    columns: &[Col<'_>],
-    rows: usize,
-) -> Result<()> {
-    let mut done = 0;
-    while done < rows {
-        let left = rows - done;
-        let count = ROWS_AT_ONCE.into_iter().find(|n| *n <= left).unwrap_or(1);
-        let row = format!("({})", vec!["?"; columns.len()].join(","));
-        let text = format!("INSERT INTO {} VALUES {} {}", bulk.into, vec![row; count].join(","), bulk.suffix);
-        let mut args = SqliteArguments::default();
-        for at in done..done + count {
-            for column in columns {
-                column.add_cell(at, &mut args)?;
-            }
-        }
-        sqlx::query_with::<Sqlite, _>(AssertSqlSafe(text), args).execute(&mut *connection).await?;
-        done += count;
-    }
-    Ok(())
 }
 
 async fn bulk_postgres(connection: &mut PgConnection, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {

@@ -1,5 +1,7 @@
 //! What can go wrong between us and the database.
 
+use crate::sqlite;
+
 /// The result of a storage function.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -9,6 +11,12 @@ pub enum Error {
     /// The engine or the connection to it failed.
     #[error("database: {0}")]
     Engine(#[from] sqlx::Error),
+    /// The same of SQLite.
+    #[error("database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The database was closed.
+    #[error("database: it is closed")]
+    Closed,
     /// A column does not hold what the schema promises.
     #[error("database: column {column} of `{statement}` holds something else than expected: {reason}")]
     Row {
@@ -56,11 +64,9 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Engine(sqlx::Error::Database(e)) => {
-                matches!(
-                    e.code().as_deref(),
-                    Some("40001" | "40P01" | "57P01" | "57P03" | "5" | "261" | "517")
-                )
+                matches!(e.code().as_deref(), Some("40001" | "40P01" | "57P01" | "57P03"))
             }
+            Error::Sqlite(e) => sqlite::is_passing(e),
             Error::Engine(e) => {
                 matches!(e, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_))
             }

@@ -20,6 +20,7 @@ pub mod log;
 pub mod migrations;
 pub mod replicas;
 pub mod rooms;
+mod sqlite;
 pub mod statement;
 pub mod testing;
 pub mod to_device;

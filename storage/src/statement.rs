@@ -4,8 +4,9 @@
 //! `IN (SELECT value FROM json_each($1))` on SQLite.
 
 use crate::error::{Error, Result};
+use crate::sqlite;
+use rusqlite::types::Value;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Row as _};
 
 /// One statement, in the words of both engines.
@@ -116,36 +117,6 @@ fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::Engine(sqlx::Error::Encode(error))
 }
 
-pub(crate) fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments> {
-    let mut out = SqliteArguments::default();
-    for arg in args {
-        match *arg {
-            Arg::Int(v) => out.add(v),
-            Arg::OptInt(v) => out.add(v),
-            Arg::Text(v) => out.add(v),
-            Arg::OptText(v) => out.add(v),
-            Arg::Bytes(v) => out.add(v),
-            Arg::Ints(v) => out.add(json_ints(v)),
-            Arg::Texts(v) => out.add(serde_json::to_string(v).map_err(|e| encoding(e.into()))?),
-        }
-        .map_err(encoding)?;
-    }
-    Ok(out)
-}
-
-fn json_ints(list: &[i64]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(2 + list.len() * 8);
-    text.push('[');
-    for (index, item) in list.iter().enumerate() {
-        let comma = if index > 0 { "," } else { "" };
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{comma}{item}");
-    }
-    text.push(']');
-    text
-}
-
 pub(crate) fn postgres_arguments(args: &[Arg<'_>]) -> Result<PgArguments> {
     let mut out = PgArguments::default();
     for arg in args {
@@ -197,17 +168,6 @@ impl Col<'_> {
         }
     }
 
-    pub(crate) fn add_cell(&self, row: usize, out: &mut SqliteArguments) -> Result<()> {
-        match self {
-            Col::Ints(v) => out.add(v.get(row).copied()),
-            Col::OptInts(v) => out.add(v.get(row).copied().flatten()),
-            Col::Texts(v) => out.add(v.get(row).copied()),
-            Col::OptTexts(v) => out.add(v.get(row).copied().flatten()),
-            Col::Blobs(v) => out.add(v.get(row).copied()),
-        }
-        .map_err(encoding)
-    }
-
     pub(crate) fn add_whole(&self, out: &mut PgArguments) -> Result<()> {
         match self {
             Col::Ints(v) => out.add(v),
@@ -230,7 +190,7 @@ pub struct Bulk {
 }
 
 enum Cells {
-    Sqlite(SqliteRow),
+    Sqlite(Vec<Value>),
     Postgres(PgRow),
 }
 
@@ -241,20 +201,24 @@ pub struct Row {
 }
 
 macro_rules! getter {
-    ($(#[$doc:meta])* $name:ident, $type:ty) => {
+    ($(#[$doc:meta])* $name:ident, $type:ty, $($value:pat => $got:expr),+) => {
         $(#[$doc])*
         pub fn $name(&self, column: usize) -> Result<$type> {
-            let got = match &self.cells {
-                Cells::Sqlite(row) => row.try_get(column),
-                Cells::Postgres(row) => row.try_get(column),
-            };
-            got.map_err(|e: sqlx::Error| Error::Row { column, statement: self.statement, reason: e.to_string() })
+            let wrong = |reason: String| Error::Row { column, statement: self.statement, reason };
+            match &self.cells {
+                Cells::Sqlite(row) => match row.get(column) {
+                    $(Some($value) => Ok($got),)+
+                    Some(other) => Err(wrong(format!("it is {}", sqlite::kind(other)))),
+                    None => Err(wrong("there is no such column".to_owned())),
+                },
+                Cells::Postgres(row) => row.try_get(column).map_err(|e: sqlx::Error| wrong(e.to_string())),
+            }
         }
     };
 }
 
 impl Row {
-    pub(crate) fn sqlite(row: SqliteRow, text: &'static str) -> Row {
+    pub(crate) fn sqlite(row: Vec<Value>, text: &'static str) -> Row {
         Row { cells: Cells::Sqlite(row), statement: head(text) }
     }
 
@@ -264,23 +228,23 @@ impl Row {
 
     getter!(
         /// An integer.
-        int, i64
+        int, i64, Value::Integer(value) => *value
     );
     getter!(
         /// An integer or NULL.
-        opt_int, Option<i64>
+        opt_int, Option<i64>, Value::Integer(value) => Some(*value), Value::Null => None
     );
     getter!(
         /// Text.
-        text, String
+        text, String, Value::Text(value) => value.clone()
     );
     getter!(
         /// Text or NULL.
-        opt_text, Option<String>
+        opt_text, Option<String>, Value::Text(value) => Some(value.clone()), Value::Null => None
     );
     getter!(
         /// Bytes.
-        bytes, Vec<u8>
+        bytes, Vec<u8>, Value::Blob(value) => value.clone()
     );
 
     /// An integer that stands for a truth value.
@@ -297,11 +261,5 @@ mod tests {
     fn placeholders_are_counted_by_their_highest_number() {
         assert_eq!(placeholders("SELECT $2, $1, $12"), 12);
         assert_eq!(placeholders("SELECT 1"), 0);
-    }
-
-    #[test]
-    fn lists_of_integers_are_json() {
-        assert_eq!(json_ints(&[1, -2]), "[1,-2]");
-        assert_eq!(json_ints(&[]), "[]");
     }
 }

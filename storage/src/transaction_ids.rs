@@ -1,7 +1,7 @@
 //! Transaction ids of clients: a request repeated with the same id gets the first answer and does nothing again.
 
 use crate::args;
-use crate::database::{Connection, Tx};
+use crate::database::Connection;
 use crate::error::Result;
 use crate::statement::Sql;
 
@@ -17,18 +17,21 @@ pub async fn find(
     connection.one(FIND, args![device_pk, scope, txn_id]).await?.map(|row| row.text(0)).transpose()
 }
 
-/// Notes an answer; false when the id has one already.
-pub async fn insert(
-    tx: &mut Tx,
-    device_pk: i64,
-    scope: &str,
-    txn_id: &str,
-    answer: &str,
-    ts: i64,
-) -> Result<bool> {
-    const INSERT: Sql = Sql::both(
-        "INSERT INTO transaction_ids(device_pk, scope, txn_id, answer, ts) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT DO NOTHING",
+/// Those of these transactions that have an answer already: (device, scope, id).
+pub(crate) async fn known(
+    connection: &mut Connection,
+    transactions: &[&(i64, String, String, String, i64)],
+) -> Result<Vec<(i64, String, String)>> {
+    const KNOWN: Sql = Sql::per(
+        "SELECT t.device_pk, t.scope, t.txn_id FROM json_each($1) AS d CROSS JOIN transaction_ids AS t \
+         ON t.device_pk = d.value AND t.scope = json_extract($2, '$[' || d.key || ']') \
+         AND t.txn_id = json_extract($3, '$[' || d.key || ']')",
+        "SELECT t.device_pk, t.scope, t.txn_id FROM UNNEST($1::bigint[], $2::text[], $3::text[]) AS w(d, s, i) \
+         JOIN transaction_ids AS t ON t.device_pk = w.d AND t.scope = w.s AND t.txn_id = w.i",
     );
-    Ok(tx.run(INSERT, args![device_pk, scope, txn_id, answer, ts]).await? > 0)
+    let devices: Vec<i64> = transactions.iter().map(|t| t.0).collect();
+    let scopes: Vec<&str> = transactions.iter().map(|t| t.1.as_str()).collect();
+    let ids: Vec<&str> = transactions.iter().map(|t| t.2.as_str()).collect();
+    let rows = connection.all(KNOWN, args![devices.as_slice(), scopes.as_slice(), ids.as_slice()]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?, row.text(2)?))).collect()
 }

@@ -15,8 +15,19 @@ use std::sync::Arc;
 pub struct DeviceState {
     counts: Option<Arc<KeyCounts>>,
     moved: u64,
-    /// The table holds no messages but those that later entries of the log tell of.
-    drained: bool,
+    waiting: Waiting,
+}
+
+/// What is known of the messages that wait for a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Waiting {
+    /// Nothing: it was not looked.
+    #[default]
+    Unknown,
+    /// Some were given to the device, and not acknowledged yet.
+    Given,
+    /// There are none but those that later entries of the log tell of.
+    Nothing,
 }
 
 impl DeviceState {
@@ -56,25 +67,35 @@ impl Server {
 
     /// Deletes the messages that a token acknowledges. The token must be of this epoch and of the past.
     pub(super) async fn acknowledge(&self, online: &Online, device_pk: i64, token: &Token) -> Result<()> {
-        if online.device(device_pk, |device| device.drained) {
-            return Ok(());
+        let waiting = online.device(device_pk, |device| device.waiting);
+        let wait = match waiting {
+            Waiting::Nothing => false,
+            Waiting::Given => true,
+            Waiting::Unknown => to_device::waits(self, device_pk, token.to_device).await?,
+        };
+        if wait {
+            to_device::acknowledge(self, device_pk, token.to_device);
         }
-        to_device::acknowledge(self, device_pk, token.to_device).await
+        Ok(())
     }
 
-    /// The messages that wait for a device. `is_new`: the log tells of new ones.
+    /// The messages that wait for a device and are not in the answer that it has. `is_new`: the log tells of new ones.
     pub(super) async fn pending_messages(
         &self,
         online: &Online,
         device_pk: i64,
+        since: Option<&Token>,
         upto: i64,
         is_new: bool,
     ) -> Result<Pending> {
-        if device_pk == 0 || (!is_new && online.device(device_pk, |device| device.drained)) {
+        let nothing = online.device(device_pk, |device| device.waiting == Waiting::Nothing);
+        if device_pk == 0 || (!is_new && nothing) {
             return Ok(Pending { events: Vec::new(), upto });
         }
-        let pending = to_device::pending(self, device_pk, upto).await?;
-        online.device(device_pk, |device| device.drained = pending.events.is_empty());
+        let after = since.map_or(0, |token| token.to_device);
+        let pending = to_device::pending(self, device_pk, after, upto).await?;
+        let waiting = if pending.events.is_empty() { Waiting::Nothing } else { Waiting::Given };
+        online.device(device_pk, |device| device.waiting = waiting);
         Ok(pending)
     }
 }

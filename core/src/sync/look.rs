@@ -91,7 +91,8 @@ impl Server {
             changed.rooms.entry(*room).or_default();
         }
         let is_new = changed.to_device || since.is_none();
-        let messages = self.pending_messages(online, ask.reader.device_pk, upto, is_new).await?;
+        let messages =
+            self.pending_messages(online, ask.reader.device_pk, since.as_ref(), upto, is_new).await?;
         let mut answer = Answer::default();
         if !changed.rooms.is_empty() || !changed.memberships.is_empty() || changed.account_data {
             let mut moment = Moment {

@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use myelin_core::keys::Device;
 use myelin_core::to_device::{self, Messages};
 use myelin_core::users::sessions::Session;
+use myelin_storage::changes::Changes;
 use ruma::to_device::DeviceIdOrAllDevices;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -40,13 +41,13 @@ async fn a_transaction_id_sends_once_on_all_replicas_and_after_a_restart() {
         to_device::send(&restarted, device(&alice), "m.dummy", "txn".to_owned(), to_bob())
             .await
             .expect("a send");
-        let pending = to_device::pending(&restarted, bob.device_pk, i64::MAX).await.expect("messages");
+        let pending = to_device::pending(&restarted, bob.device_pk, 0, i64::MAX).await.expect("messages");
         assert_eq!(pending.events.len(), 1, "{}", setup.name);
         // The id counts for its path only.
         to_device::send(&restarted, device(&alice), "m.other", "txn".to_owned(), to_bob())
             .await
             .expect("a send");
-        let pending = to_device::pending(&restarted, bob.device_pk, i64::MAX).await.expect("messages");
+        let pending = to_device::pending(&restarted, bob.device_pk, 0, i64::MAX).await.expect("messages");
         assert_eq!(pending.events.len(), 2, "{}", setup.name);
         restarted.close().await;
     }
@@ -70,14 +71,16 @@ async fn messages_wait_until_they_are_acknowledged() {
             .await
             .expect("a send");
         let visible = server.log.visible();
-        let pending = |device_pk| to_device::pending(server, device_pk, visible);
+        let pending = |device_pk| to_device::pending(server, device_pk, 0, visible);
         let page = pending(bob.device_pk).await.expect("messages");
         assert_eq!(page.events.len(), 100);
         assert!(page.events[0].get().contains("\"sender\":\"@alice:test.example\""));
         // A position of the future acknowledges nothing.
-        to_device::acknowledge(server, bob.device_pk, visible + 1).await.expect("nothing");
+        to_device::acknowledge(server, bob.device_pk, visible + 1);
         assert_eq!(pending(bob.device_pk).await.expect("messages").events.len(), 100);
-        to_device::acknowledge(server, bob.device_pk, page.upto).await.expect("an acknowledgement");
+        to_device::acknowledge(server, bob.device_pk, page.upto);
+        // It goes along with the next commit.
+        server.commit.write(Changes::default(), |_| {}).await.expect("a commit");
         let rest = pending(bob.device_pk).await.expect("messages");
         assert_eq!((rest.events.len(), rest.upto), (5, visible));
         assert!(rest.events[0].get().contains("\"100\""), "{}", rest.events[0]);

@@ -26,9 +26,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Libraries, and the folders whose code may name them. Tests may name any but sqlx.
+/// Libraries, and the folders whose code may name them. Tests may name any but those of storage.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("sqlx", &["storage"]),
+    ("rusqlite", &["storage"]),
     ("axum", &["homeserver", "federation"]),
     ("hyper", &["homeserver", "federation"]),
     ("reqwest", &["federation", "appservices", "media", "homeserver/src/push_gateway", "client"]),
@@ -128,7 +129,7 @@ fn libraries_stand_where_they_may() {
         for (library, folders) in LIBRARIES {
             let allowed = folders.iter().any(|folder| path.starts_with(&format!("{folder}/")))
                 || path.strip_suffix(".rs").is_some_and(|module| folders.contains(&module))
-                || (is_test_file(&path) && *library != "sqlx");
+                || (is_test_file(&path) && !matches!(*library, "sqlx" | "rusqlite"));
             if !allowed && text.lines().any(|line| names(line, library)) {
                 found.push(format!("{path} names {library}, which may stand in {}", folders.join(", ")));
             }
