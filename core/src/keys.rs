@@ -6,6 +6,7 @@
 //! * [`upload`]: device keys, one-time keys, fallback keys.
 //! * [`claim`]: one-time keys for others; fallback keys only where none is left.
 //! * [`query`]: device keys and cross-signing keys, with the signatures that who asks may see.
+//! * [`known`]: what of that is kept in memory.
 //! * [`cross_signing`] and [`signatures`]: the keys with which users vouch for devices and each other.
 //! * [`device_lists`]: whose keys a client should query again.
 //! * [`backups`]: encrypted copies of room keys.
@@ -14,6 +15,7 @@ pub mod backups;
 pub mod claim;
 pub mod cross_signing;
 pub mod device_lists;
+pub mod known;
 pub mod query;
 pub mod signatures;
 pub mod upload;

@@ -20,3 +20,4 @@ pub mod timeline;
 pub mod typing;
 pub mod version;
 pub mod visibility;
+mod warm;

@@ -5,12 +5,14 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::events::signatures::ServerKey;
 use crate::ids::Ids;
+use crate::keys::known::KnownKeys;
 use crate::log::Log;
 use crate::ports::{Clock, Random};
 use crate::replicas::Replicas;
 use crate::rooms::cache::Rooms;
 use crate::rooms::typing::Typing;
 use crate::sync::online::{Onlines, Waker};
+use crate::to_device::RecentMessages;
 use crate::users::Users;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -59,10 +61,14 @@ pub struct Server {
     pub online: Arc<Onlines>,
     /// Who is typing.
     pub typing: Typing,
+    /// What users published of their keys.
+    pub known_keys: Arc<KnownKeys>,
     /// The key that signs our events.
     pub key: ServerKey,
     /// Changes when the database is known to have been taken back to an earlier state.
     pub epoch: i64,
+    /// To-device messages that were sent lately.
+    pub recent_messages: Arc<RecentMessages>,
     stop: watch::Sender<bool>,
 }
 
@@ -88,6 +94,8 @@ impl Server {
         log.add_cache(rooms.clone());
         let users = Users::new(&settings)?;
         log.add_cache(users.sessions.clone());
+        let known_keys = Arc::<KnownKeys>::default();
+        log.add_cache(known_keys.clone());
         let online = Arc::new(Onlines::new(database.clone()));
         log.add_cache(online.clone());
         log.add_waker(Arc::new(Waker(online.clone())));
@@ -96,6 +104,8 @@ impl Server {
             replicas,
             online,
             typing: Typing::new(clock.now_ms() * 1_000),
+            known_keys,
+            recent_messages: Arc::default(),
             ids: Ids::new(&database),
             rooms,
             users,

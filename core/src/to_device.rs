@@ -6,19 +6,26 @@
 use crate::error::{Error, Result};
 use crate::keys::Device;
 use crate::server::Server;
-use myelin_storage::changes::{Changes, NewToDevice};
+use myelin_storage::changes::{Changes, NewToDevice, Outcome};
 use myelin_storage::keys::device_keys;
-use myelin_storage::to_device;
+use myelin_storage::log::Kind;
+use myelin_storage::{Entry, to_device};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use ruma::OwnedUserId;
 use ruma::to_device::DeviceIdOrAllDevices;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Messages of one /sync.
 const MOST: i64 = 100;
 /// Bytes of one /sync's messages, as far as it has more than one.
 const MOST_BYTES: usize = 1 << 20;
+
+/// Bytes of messages that are kept in memory.
+const RECENT_BYTES: usize = 4 << 20;
 
 /// Contents by user and device.
 pub type Messages = BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, Box<RawValue>>>;
@@ -43,8 +50,17 @@ pub async fn send(
     let rows = address(server, sender, event_type, messages).await?;
     let scope = format!("sendToDevice/{event_type}");
     let transaction = (sender.device_pk, scope, txn_id, "{}".to_owned(), server.now_ms());
+    let kept: Vec<_> = rows.iter().map(|row| (row.device_pk, row.json.clone())).collect();
     let changes = Changes { transactions: vec![transaction], to_device: rows, ..Changes::default() };
-    server.commit.write(changes, |_| {}).await.map(drop)
+    let recent = server.recent_messages.clone();
+    let publish = move |outcome: &Outcome| {
+        for ((device_pk, json), pos) in kept.into_iter().zip(&outcome.to_device) {
+            if let Ok(json) = RawValue::from_string(json) {
+                recent.messages.insert(*pos, (device_pk, json.into()));
+            }
+        }
+    };
+    server.commit.write(changes, publish).await.map(drop)
 }
 
 /// One row for each device.
@@ -78,11 +94,50 @@ async fn address(
     Ok(rows)
 }
 
+/// The messages that were sent here lately, by position: those who listen get them without asking the database.
+pub struct RecentMessages {
+    messages: Cache<i64, (i64, Arc<RawValue>), Weigh>,
+}
+
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<i64, (i64, Arc<RawValue>)> for Weigh {
+    fn weight(&self, _: &i64, (_, json): &(i64, Arc<RawValue>)) -> u64 {
+        json.get().len() as u64 + 96
+    }
+}
+
+impl Default for RecentMessages {
+    fn default() -> RecentMessages {
+        RecentMessages { messages: Cache::with_weighter(RECENT_BYTES / 1_024, RECENT_BYTES as u64, Weigh) }
+    }
+}
+
+/// The messages of a device between two positions, if all of them are in memory and they are not too many for one
+/// answer.
+fn in_memory(server: &Server, device_pk: i64, after: i64, upto: i64) -> Option<Pending> {
+    let positions: Vec<i64> = server.log.since(after, |entries| {
+        let of_device = |entry: &&Entry| entry.kind == Kind::ToDevice && entry.object == device_pk;
+        entries.take_while(|entry| entry.pos <= upto).filter(of_device).map(|entry| entry.pos).collect()
+    })?;
+    let mut pending = Pending { events: Vec::with_capacity(positions.len()), upto };
+    let mut bytes = 0;
+    for pos in positions {
+        let (_, json) =
+            server.recent_messages.messages.get(&pos).filter(|(device, _)| *device == device_pk)?;
+        bytes += json.get().len();
+        pending.events.push(json);
+    }
+    let fits = i64::try_from(pending.events.len()).is_ok_and(|count| count < MOST) && bytes < MOST_BYTES;
+    fits.then_some(pending)
+}
+
 /// What a /sync gives a device.
 #[derive(Debug, Default)]
 pub struct Pending {
     /// The events, oldest first.
-    pub events: Vec<Box<RawValue>>,
+    pub events: Vec<Arc<RawValue>>,
     /// What the token must say, so that the next /sync acknowledges these and no others: the last message's position
     /// where more wait.
     pub upto: i64,
@@ -90,6 +145,9 @@ pub struct Pending {
 
 /// The oldest messages of a device between two positions, bounded in number and bytes.
 pub async fn pending(server: &Server, device_pk: i64, after: i64, upto: i64) -> Result<Pending> {
+    if let Some(pending) = in_memory(server, device_pk, after, upto) {
+        return Ok(pending);
+    }
     let rows = to_device::pending(&mut server.database.read().await?, device_pk, after, upto, MOST).await?;
     let full = i64::try_from(rows.len()).is_ok_and(|count| count == MOST);
     let mut pending = Pending { events: Vec::with_capacity(rows.len()), upto };
@@ -103,7 +161,7 @@ pub async fn pending(server: &Server, device_pk: i64, after: i64, upto: i64) -> 
         }
         let event = RawValue::from_string(json)
             .map_err(|error| Error::internal(format!("a stored message is damaged: {error}")))?;
-        pending.events.push(event);
+        pending.events.push(event.into());
         last = pos;
     }
     if full {

@@ -140,6 +140,8 @@ pub struct NewReceipt {
 pub struct Outcome {
     /// The positions of its events, 0 for those that have none.
     pub positions: Vec<i64>,
+    /// The positions of its to-device messages; none where they were sent before.
+    pub to_device: Vec<i64>,
     /// The last position that belongs to the unit.
     pub last: i64,
 }
@@ -160,6 +162,8 @@ pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome
     write_state(tx, &winners).await?;
     write_relations(tx, &winners).await?;
     write_queues(tx, &winners, &messages, &rows).await?;
+    // Rows that the database refuses are refused here.
+    tx.flush().await?;
     let mut outcomes = outcomes.into_iter();
     Ok(allowed
         .into_iter()
@@ -238,9 +242,9 @@ impl Rows {
         for (event, room, _) in &unit.redacted {
             tx.entry(Kind::Redaction, *room, *event);
         }
-        for message in messages {
-            self.to_device.push(tx.entry(Kind::ToDevice, message.user_pk, message.device_pk));
-        }
+        let entry = |message: &NewToDevice| tx.entry(Kind::ToDevice, message.user_pk, message.device_pk);
+        let to_device: Vec<i64> = messages.iter().map(entry).collect();
+        self.to_device.extend(&to_device);
         for receipt in &unit.receipts {
             self.receipts.push(if receipt.kind == 1 {
                 tx.entry(Kind::Receipt, receipt.room_pk, receipt.user_pk)
@@ -248,7 +252,7 @@ impl Rows {
                 tx.entry(Kind::PrivateReceipt, receipt.user_pk, receipt.room_pk)
             });
         }
-        Outcome { positions, last: tx.position() }
+        Outcome { positions, to_device, last: tx.position() }
     }
 }
 

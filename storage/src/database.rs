@@ -5,13 +5,14 @@
 //! of the log, so that positions become visible in their order and without gaps on any number of replicas.
 
 use crate::args;
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::log::{self, Entry};
 use crate::migrations;
 use crate::sqlite;
 use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Transaction};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ type Suspect = Arc<parking_lot::Mutex<Option<Instant>>>;
 enum Handle {
     Sqlite(sqlite::Lease),
     Postgres(PoolConnection<Postgres>),
-    PostgresTx(Transaction<'static, Postgres>),
+    PostgresTx(Transaction<'static, Postgres>, Batch),
 }
 
 enum Raw<'a> {
@@ -147,7 +148,7 @@ impl Database {
     pub(crate) async fn begin(&self) -> Result<Connection> {
         let handle = match &self.pools {
             Pools::Sqlite { write, .. } => Handle::Sqlite(write.begin().await?),
-            Pools::Postgres { pool } => Handle::PostgresTx(pool.begin().await?),
+            Pools::Postgres { pool } => Handle::PostgresTx(pool.begin().await?, Batch::default()),
         };
         Ok(Connection { handle, statements: self.statements.clone() })
     }
@@ -221,18 +222,42 @@ async fn open_postgres(options: &Options, replica: &str, suspect: Suspect) -> Re
 }
 
 impl Connection {
-    fn raw(&mut self) -> Raw<'_> {
+    /// The connection, with everything run that was put off.
+    async fn raw(&mut self) -> Result<Raw<'_>> {
         self.statements.fetch_add(1, Ordering::Relaxed);
-        match &mut self.handle {
+        self.flush().await?;
+        Ok(match &mut self.handle {
             Handle::Sqlite(c) => Raw::Sqlite(c),
             Handle::Postgres(c) => Raw::Postgres(c),
-            Handle::PostgresTx(c) => Raw::Postgres(c),
+            Handle::PostgresTx(c, _) => Raw::Postgres(c),
+        })
+    }
+
+    /// Runs the writes that were put off to be one statement.
+    pub(crate) async fn flush(&mut self) -> Result<()> {
+        if let Handle::PostgresTx(connection, batch) = &mut self.handle
+            && let Some((text, args)) = batch.take()
+        {
+            sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(&mut **connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement that writes and whose answer nobody needs: on PostgreSQL together with the bulk writes around
+    /// it. `$1` and so on are its own arguments.
+    pub(crate) async fn write(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<()> {
+        match &mut self.handle {
+            Handle::PostgresTx(_, batch) => {
+                arity(sql.postgres, args)?;
+                batch.add(sql.postgres, args)
+            }
+            _ => self.run(sql, args).await.map(drop),
         }
     }
 
     /// All rows of an answer.
     pub async fn all(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<Vec<Row>> {
-        match self.raw() {
+        match self.raw().await? {
             Raw::Sqlite(c) => {
                 arity(sql.sqlite, args)?;
                 let rows = c.all(sql.sqlite, args)?;
@@ -254,7 +279,7 @@ impl Connection {
 
     /// Runs a statement that has no answer; gives the number of rows that it changed.
     pub(crate) async fn run(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<u64> {
-        match self.raw() {
+        match self.raw().await? {
             Raw::Sqlite(c) => {
                 arity(sql.sqlite, args)?;
                 c.run(sql.sqlite, args)
@@ -269,7 +294,7 @@ impl Connection {
 
     /// Runs a script of several statements without arguments (migrations only).
     pub(crate) async fn script(&mut self, text: String) -> Result<()> {
-        match self.raw() {
+        match self.raw().await? {
             Raw::Sqlite(c) => c.script(&text)?,
             Raw::Postgres(c) => sqlx::raw_sql(AssertSqlSafe(text)).execute(c).await.map(drop)?,
         }
@@ -282,10 +307,11 @@ impl Connection {
     }
 
     /// Ends a bare transaction durably.
-    pub(crate) async fn end(self) -> Result<()> {
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.flush().await?;
         match self.handle {
             Handle::Sqlite(mut lease) => lease.wait_and("COMMIT").await?,
-            Handle::PostgresTx(tx) => tx.commit().await?,
+            Handle::PostgresTx(tx, _) => tx.commit().await?,
             Handle::Postgres(_) => {}
         }
         Ok(())
@@ -299,9 +325,22 @@ impl Connection {
         if columns.iter().any(|c| c.len() != rows) {
             return Err(Error::Arity { statement: head(bulk.into), wanted: rows, given: 0 });
         }
-        match self.raw() {
-            Raw::Sqlite(c) => c.bulk(bulk, columns, rows),
-            Raw::Postgres(c) => bulk_postgres(c, bulk, columns).await,
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        match &mut self.handle {
+            Handle::Sqlite(c) => c.bulk(bulk, columns, rows),
+            Handle::PostgresTx(..) => self.put_off(bulk, columns).await,
+            Handle::Postgres(_) => Err(Error::Refused("rows are written inside a transaction")),
+        }
+    }
+
+    async fn put_off(&mut self, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
+        if matches!(&self.handle, Handle::PostgresTx(_, batch) if batch.writes(bulk.into)) {
+            // Parts of one statement do not see each other's rows.
+            self.flush().await?;
+        }
+        match &mut self.handle {
+            Handle::PostgresTx(_, batch) => batch.add_rows(bulk, columns),
+            Handle::Sqlite(_) | Handle::Postgres(_) => Ok(()),
         }
     }
 }
@@ -314,18 +353,6 @@ fn arity(text: &'static str, args: &[Arg<'_>]) -> Result<()> {
     } else {
         Err(Error::Arity { statement: head(text), wanted, given: args.len() })
     }
-}
-
-async fn bulk_postgres(connection: &mut PgConnection, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
-    let mut args = PgArguments::default();
-    let mut lists = Vec::with_capacity(columns.len());
-    for (index, column) in columns.iter().enumerate() {
-        column.add_whole(&mut args)?;
-        lists.push(format!("${}::{}", index + 1, column.postgres_type()));
-    }
-    let text = format!("INSERT INTO {} SELECT * FROM UNNEST({}) {}", bulk.into, lists.join(","), bulk.suffix);
-    sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(connection).await?;
-    Ok(())
 }
 
 impl std::ops::Deref for Tx {

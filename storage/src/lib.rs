@@ -12,6 +12,7 @@
 //! * [`replicas`] tells processes that share a database of each other.
 //! * the other modules bear the names of the specification's nouns.
 
+mod batch;
 pub mod changes;
 pub mod database;
 pub mod error;

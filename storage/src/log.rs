@@ -91,20 +91,18 @@ pub(crate) async fn move_head(
     replica: &str,
     batch: i64,
 ) -> Result<()> {
-    const NOTE: &str = "INSERT INTO writers(replica, batch) VALUES ($1, $2) \
-                        ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch";
+    const NOTE: Sql = Sql::both(
+        "INSERT INTO writers(replica, batch) VALUES ($1, $2) \
+         ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch",
+    );
+    connection.write(NOTE, args![replica, batch]).await?;
     if connection.is_sqlite() {
-        connection.run(Sql::both(NOTE), args![replica, batch]).await?;
-        connection.run(Sql::both("UPDATE head SET pos = $1"), args![pos]).await?;
-    } else {
-        const MOVE: Sql = Sql::both(
-            "WITH noted AS (INSERT INTO writers(replica, batch) VALUES ($2, $3) \
-             ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch), \
-             moved AS (UPDATE head SET pos = $1) SELECT pg_notify('myelin_log', $1::bigint::text || ' ' || $2)",
-        );
-        connection.all(MOVE, args![pos, replica, batch]).await?;
+        return connection.write(Sql::both("UPDATE head SET pos = $1"), args![pos]).await;
     }
-    Ok(())
+    // What an UPDATE returns is computed, as a SELECT in a WITH would not be.
+    const MOVE: Sql =
+        Sql::both("UPDATE head SET pos = $1 RETURNING pg_notify('myelin_log', $1::bigint::text || ' ' || $2)");
+    connection.write(MOVE, args![pos, replica]).await
 }
 
 /// Writes entries.

@@ -72,6 +72,17 @@ pub async fn get(connection: &mut Connection, room_pk: i64) -> Result<Option<Roo
     connection.one(GET, args![room_pk]).await?.as_ref().map(RoomRow::read).transpose()
 }
 
+/// Rooms by their numbers.
+pub async fn many(connection: &mut Connection, room_pks: &[i64]) -> Result<Vec<RoomRow>> {
+    const MANY: Sql = Sql::per(
+        "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, \
+         (SELECT pos FROM head) FROM rooms WHERE room_pk IN (SELECT value FROM json_each($1))",
+        "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, \
+         (SELECT pos FROM head) FROM rooms WHERE room_pk = ANY($1)",
+    );
+    connection.all(MANY, args![room_pks]).await?.iter().map(RoomRow::read).collect()
+}
+
 /// Reads a list of integers that [`write_ints`] wrote.
 fn ints(text: &str) -> Vec<i64> {
     text.split(',').filter_map(|number| number.parse().ok()).collect()

@@ -120,18 +120,22 @@ fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
 pub(crate) fn postgres_arguments(args: &[Arg<'_>]) -> Result<PgArguments> {
     let mut out = PgArguments::default();
     for arg in args {
-        match *arg {
-            Arg::Int(v) => out.add(v),
-            Arg::OptInt(v) => out.add(v),
-            Arg::Text(v) => out.add(v),
-            Arg::OptText(v) => out.add(v),
-            Arg::Bytes(v) => out.add(v),
-            Arg::Ints(v) => out.add(v),
-            Arg::Texts(v) => out.add(v),
-        }
-        .map_err(encoding)?;
+        add_postgres_argument(arg, &mut out)?;
     }
     Ok(out)
+}
+
+pub(crate) fn add_postgres_argument(arg: &Arg<'_>, out: &mut PgArguments) -> Result<()> {
+    match *arg {
+        Arg::Int(v) => out.add(v),
+        Arg::OptInt(v) => out.add(v),
+        Arg::Text(v) => out.add(v),
+        Arg::OptText(v) => out.add(v),
+        Arg::Bytes(v) => out.add(v),
+        Arg::Ints(v) => out.add(v),
+        Arg::Texts(v) => out.add(v),
+    }
+    .map_err(encoding)
 }
 
 /// A column of a bulk write; all columns of one write have the same length.

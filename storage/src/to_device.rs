@@ -39,5 +39,5 @@ pub(crate) async fn delete(tx: &mut Tx, seen: &[&(i64, i64)]) -> Result<()> {
     }
     let devices: Vec<i64> = seen.iter().map(|s| s.0).collect();
     let upto: Vec<i64> = seen.iter().map(|s| s.1).collect();
-    tx.run(DELETE, args![devices.as_slice(), upto.as_slice()]).await.map(drop)
+    tx.write(DELETE, args![devices.as_slice(), upto.as_slice()]).await
 }

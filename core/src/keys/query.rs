@@ -4,11 +4,11 @@ use super::{object, text};
 use crate::error::{Error, Result};
 use crate::server::Server;
 use myelin_storage::keys::cross_signing::{self, SignatureRow};
-use myelin_storage::keys::device_keys;
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Whose keys are wanted, of which devices; no devices means all.
@@ -30,9 +30,9 @@ pub struct Answer {
 }
 
 /// The signatures to add to keys: by user and target, who signed with which key.
-struct Signatures {
-    by_target: HashMap<(i64, String), Vec<SignatureRow>>,
-    asker_id: OwnedUserId,
+struct Signatures<'a> {
+    by_target: HashMap<(i64, &'a str), Vec<&'a SignatureRow>>,
+    asker_id: &'a UserId,
 }
 
 /// Reads keys, as `asker` may see them.
@@ -51,27 +51,24 @@ pub async fn query(server: &Server, asker_pk: i64, asker_id: &UserId, wanted: Wa
     if pks.is_empty() {
         return Ok(answer);
     }
-    let mut connection = server.database.read().await?;
-    let devices = device_keys::of_users(&mut connection, &pks).await?;
-    let cross_signing = cross_signing::of_users(&mut connection, &pks).await?;
-    let signatures = cross_signing::signatures(&mut connection, &pks, asker_pk).await?;
-    drop(connection);
-    let signatures = Signatures::new(signatures, asker_id);
+    let keys = server.user_keys(&pks).await?;
+    let others = cross_signing::signatures_by(&mut server.database.read().await?, asker_pk, &pks).await?;
+    let signatures = Signatures::new(keys.iter().flat_map(|keys| &keys.signatures).chain(&others), asker_id);
     let owner = |pk: &i64| users.get(pk).and_then(|id| local.get_key_value(id.as_str()));
-    for device in devices {
+    for device in keys.iter().flat_map(|keys| &keys.devices) {
         let Some((user_id, of_user)) = owner(&device.user_pk) else { continue };
-        let device_id = OwnedDeviceId::from(device.device_id);
+        let device_id = OwnedDeviceId::from(device.device_id.as_str());
         if !of_user.is_empty() && !of_user.contains(&device_id) {
             continue;
         }
-        let signed = signatures.add(device.json, device.user_pk, user_id, device_id.as_str())?;
+        let signed = signatures.add(&device.json, device.user_pk, user_id, device_id.as_str())?;
         let keys = raw(match &device.display_name {
             Some(name) => with_name(&signed, name)?,
-            None => signed,
+            None => signed.into_owned(),
         })?;
         answer.device_keys.entry(user_id.clone()).or_default().insert(device_id, keys);
     }
-    for key in cross_signing {
+    for key in keys.iter().flat_map(|keys| &keys.cross_signing) {
         let Some((user_id, _)) = owner(&key.user_pk) else { continue };
         let shown = match key.usage.as_str() {
             "master" => &mut answer.master_keys,
@@ -79,27 +76,27 @@ pub async fn query(server: &Server, asker_pk: i64, asker_id: &UserId, wanted: Wa
             "user_signing" if key.user_pk == asker_pk => &mut answer.user_signing_keys,
             _ => continue,
         };
-        let signed = signatures.add(key.json, key.user_pk, user_id, &key.public_key)?;
-        shown.insert(user_id.clone(), raw(signed)?);
+        let signed = signatures.add(&key.json, key.user_pk, user_id, &key.public_key)?;
+        shown.insert(user_id.clone(), raw(signed.into_owned())?);
     }
     Ok(answer)
 }
 
-impl Signatures {
-    fn new(rows: Vec<SignatureRow>, asker_id: &UserId) -> Signatures {
-        let mut by_target: HashMap<(i64, String), Vec<SignatureRow>> = HashMap::new();
+impl<'a> Signatures<'a> {
+    fn new(rows: impl Iterator<Item = &'a SignatureRow>, asker_id: &'a UserId) -> Signatures<'a> {
+        let mut by_target: HashMap<(i64, &str), Vec<&SignatureRow>> = HashMap::new();
         for row in rows {
-            by_target.entry((row.target_user_pk, row.target.clone())).or_default().push(row);
+            by_target.entry((row.target_user_pk, &row.target)).or_default().push(row);
         }
-        Signatures { by_target, asker_id: asker_id.to_owned() }
+        Signatures { by_target, asker_id }
     }
 
     /// Adds the signatures on a target to its JSON.
-    fn add(&self, json: String, user_pk: i64, user_id: &UserId, target: &str) -> Result<String> {
-        let Some(rows) = self.by_target.get(&(user_pk, target.to_owned())) else { return Ok(json) };
-        let mut json = object(&json)?;
+    fn add<'j>(&self, json: &'j str, user_pk: i64, user_id: &UserId, target: &str) -> Result<Cow<'j, str>> {
+        let Some(rows) = self.by_target.get(&(user_pk, target)) else { return Ok(json.into()) };
+        let mut json = object(json)?;
         for row in rows {
-            let signer = if row.signer_user_pk == user_pk { user_id } else { &*self.asker_id };
+            let signer = if row.signer_user_pk == user_pk { user_id } else { self.asker_id };
             if let Some(all) = entry(&mut json, "signatures")
                 && let Some(of_signer) = entry(all, signer.as_str())
             {
@@ -107,7 +104,7 @@ impl Signatures {
                     .insert(row.signer_key_id.clone(), CanonicalJsonValue::String(row.signature.clone()));
             }
         }
-        text(&json)
+        Ok(text(&json)?.into())
     }
 }
 

@@ -67,7 +67,7 @@ pub async fn upload(server: &Server, device: Device<'_>, upload: Upload) -> Resu
                 }
                 let new = unknown_keys(tx, device_pk, checked.one_time_keys).await?;
                 if !new.is_empty() || !checked.fallback_keys.is_empty() {
-                    one_time_keys::counts_changed(tx, &[(user_pk, device_pk)]).await?;
+                    one_time_keys::counts_changed(tx, &[(user_pk, device_pk)]);
                 }
                 let numbered = number(tx.position(), new);
                 one_time_keys::insert(tx, device_pk, &numbered).await?;

@@ -8,21 +8,21 @@ use myelin_storage::rooms::memberships::{self, BAN, INVITE, JOIN, LEAVE};
 use std::sync::Arc;
 
 /// Members after whom a room is called.
-const HEROES: usize = 5;
+pub(super) const HEROES: usize = 5;
 
 /// Members of a room in brief, the same for everybody who reads.
 #[derive(Debug)]
 pub(crate) struct Brief {
     /// The state for which it is true.
-    root: NodeId,
+    pub(super) root: NodeId,
     /// How many are joined.
     pub(crate) joined: i64,
     /// How many are invited.
     pub(crate) invited: i64,
     /// The room has a name or an alias.
-    named: bool,
+    pub(super) named: bool,
     /// The first members: one more than is told, since nobody is told of themselves.
-    first: Vec<(i64, String)>,
+    pub(super) first: Vec<(i64, String)>,
 }
 
 impl Server {

@@ -23,6 +23,7 @@ use ruma::room_version_rules::RoomVersionRules;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A room in memory.
 pub struct Room {
@@ -37,6 +38,8 @@ pub struct Room {
     /// State keys and their indexes.
     pub(crate) keys: RwLock<StateKeys>,
     pub(crate) snapshot: RwLock<Option<Arc<Snapshot>>>,
+    /// The newest position at which the log told of a change.
+    moved: AtomicI64,
     pub(crate) recent: Mutex<Recent>,
     pub(crate) brief: Mutex<Option<Arc<Brief>>>,
     pub(crate) queue: Mutex<Queue>,
@@ -184,7 +187,12 @@ impl Rooms {
         self.load(row.ok_or_else(|| Error::internal(format!("there is no room {room_pk}")))?)
     }
 
-    fn load(&self, row: rooms::RoomRow) -> Result<Arc<Room>> {
+    /// True when nothing of a room is in memory yet, or too little to tell of it.
+    pub(crate) fn is_cold(&self, room_pk: i64) -> bool {
+        self.rooms.get(&room_pk).is_none_or(|room| room.snapshot.read().is_none())
+    }
+
+    pub(super) fn load(&self, row: rooms::RoomRow) -> Result<Arc<Room>> {
         let damaged = |_| Error::internal(format!("room {} has an invalid id or version", row.room_pk));
         let id = OwnedRoomId::try_from(row.room_id.as_str()).map_err(damaged)?;
         let version = RoomVersionId::try_from(row.version.as_str()).map_err(damaged)?;
@@ -205,6 +213,7 @@ impl Rooms {
                 rules,
                 keys: RwLock::default(),
                 snapshot: RwLock::new(None),
+                moved: AtomicI64::new(0),
                 recent: Mutex::default(),
                 brief: Mutex::new(None),
                 queue: Mutex::default(),
@@ -229,14 +238,7 @@ impl Rooms {
         let known = room.keys.read().len();
         let keys = rooms::state::keys(&mut connection, room.pk, i64::from(known)).await?;
         drop(connection);
-        {
-            let mut own = room.keys.write();
-            for (index, kind, state_key) in keys {
-                if index == i64::from(own.len()) {
-                    own.add(&kind, &state_key);
-                }
-            }
-        }
+        room.learn_keys(keys);
         let extremities =
             self.events(&row.extremities).await?.into_iter().map(|e| (e.pk, e.event_id.clone())).collect();
         let (guard, root, depth, related) = (row.guard, row.root, row.depth, row.related);
@@ -261,21 +263,25 @@ impl Rooms {
         upto: i64,
         limit: usize,
     ) -> Result<Vec<(i64, i64)>> {
-        if let Some(found) = room.recent.lock().newest(after, upto, limit) {
+        let (found, is_known) = {
+            let recent = room.recent.lock();
+            (recent.newest(after, upto, limit), recent.is_known())
+        };
+        if let Some(found) = found {
             return Ok(found);
         }
         let mut connection = self.database.read().await?;
-        let kept = recent::KEPT as i64;
-        let recent = Recent::read(&events::newest(&mut connection, room.pk, 0, i64::MAX, kept).await?);
-        let found = recent.newest(after, upto, limit);
-        room.recent.lock().offer(recent);
-        match found {
-            Some(found) => Ok(found),
-            None => {
-                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-                Ok(events::newest(&mut connection, room.pk, after, upto, limit).await?)
+        if !is_known {
+            let kept = recent::KEPT as i64;
+            let recent = Recent::read(&events::newest(&mut connection, room.pk, 0, i64::MAX, kept).await?);
+            let found = recent.newest(after, upto, limit);
+            room.recent.lock().offer(recent);
+            if let Some(found) = found {
+                return Ok(found);
             }
         }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(events::newest(&mut connection, room.pk, after, upto, limit).await?)
     }
 
     /// Events by their numbers, in that order; unknown ones are left out.
@@ -370,7 +376,7 @@ impl Rooms {
         }
     }
 
-    async fn load_nodes(&self, view: &mut View, needed: &[NodeId]) -> Result<()> {
+    pub(super) async fn load_nodes(&self, view: &mut View, needed: &[NodeId]) -> Result<()> {
         let mut missing = Vec::new();
         for id in needed {
             match self.nodes.get(id) {
@@ -417,11 +423,23 @@ impl Reader for Rooms {
 }
 
 impl Room {
+    /// Takes in state keys that were read, in the order of their indexes.
+    pub(super) fn learn_keys(&self, keys: impl IntoIterator<Item = (i64, String, String)>) {
+        let mut own = self.keys.write();
+        for (index, kind, state_key) in keys {
+            if index == i64::from(own.len()) {
+                own.add(&kind, &state_key);
+            }
+        }
+    }
+
     /// Takes a snapshot in, unless a newer one is there; gives the one that counts.
     pub(crate) fn offer(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let mut current = self.snapshot.write();
         match &*current {
             Some(known) if known.guard >= snapshot.guard => known.clone(),
+            // It was read before another replica's commit of which the log told in the meantime.
+            _ if snapshot.upto < self.moved.load(Ordering::Acquire) => Arc::new(snapshot),
             _ => {
                 let snapshot = Arc::new(snapshot);
                 *current = Some(snapshot.clone());
@@ -432,6 +450,7 @@ impl Room {
 
     /// Another replica has written: a snapshot from before that position says nothing any more.
     pub(crate) fn forget_older(&self, pos: i64) {
+        self.moved.fetch_max(pos, Ordering::AcqRel);
         let mut current = self.snapshot.write();
         if current.as_ref().is_some_and(|snapshot| snapshot.upto < pos) {
             *current = None;

@@ -26,6 +26,11 @@ impl Recent {
         Recent { from: Some(from), events: newest_first.iter().rev().copied().collect(), told }
     }
 
+    /// True once the list was read.
+    pub(crate) fn is_known(&self) -> bool {
+        self.from.is_some()
+    }
+
     /// Puts what was read in the place of an empty list, unless the log told of more in the meantime.
     pub(crate) fn offer(&mut self, read: Recent) {
         if self.from.is_none() && self.told <= read.told {

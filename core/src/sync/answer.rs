@@ -4,6 +4,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 type Events = Vec<Box<RawValue>>;
 
@@ -27,6 +28,20 @@ impl From<Events> for List {
     }
 }
 
+/// Messages for a device, shared with the memory from which they may have come.
+#[derive(Debug, Default, Serialize)]
+pub struct Messages {
+    /// The messages.
+    pub events: Vec<Arc<RawValue>>,
+}
+
+impl Messages {
+    /// No messages.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
 /// The whole answer.
 #[derive(Debug, Default, Serialize)]
 pub struct Answer {
@@ -39,8 +54,8 @@ pub struct Answer {
     #[serde(skip_serializing_if = "List::is_empty")]
     pub account_data: List,
     /// Messages for the device.
-    #[serde(skip_serializing_if = "List::is_empty")]
-    pub to_device: List,
+    #[serde(skip_serializing_if = "Messages::is_empty")]
+    pub to_device: Messages,
     /// Users whose devices changed or who are gone.
     #[serde(skip_serializing_if = "DeviceLists::is_empty")]
     pub device_lists: DeviceLists,

@@ -10,6 +10,7 @@ use crate::sync::account::Preferences;
 use crate::sync::answer::{History, List, Timeline};
 use crate::sync::filter::{self, Members};
 use crate::sync::look::{Ask, StateAfter};
+use ruma::api::client::filter::FilterDefinition;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,7 +82,7 @@ impl Server {
     /// The newest events that the user may see and wants.
     async fn choose(&self, ask: &Ask<'_>, preferences: &Preferences, span: &Span<'_>) -> Result<Chosen> {
         let wanted = &ask.filter.room.timeline;
-        let limit = filter::limit(wanted.limit, LIMIT.0, LIMIT.1);
+        let limit = limit(ask.filter);
         let (mut newest_first, mut from, mut looked_at, mut all) = (Vec::new(), span.upto, 0, false);
         let page = limit.saturating_add(1);
         for _ in 0..PAGES {
@@ -197,6 +198,11 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// How many events of a room a client wants.
+pub(super) fn limit(filter: &FilterDefinition) -> usize {
+    filter::limit(filter.room.timeline.limit, LIMIT.0, LIMIT.1)
 }
 
 /// The fields that the filter asks for.

@@ -11,6 +11,7 @@ use crate::sync::account::{AccountData, Preferences};
 use crate::sync::answer::Answer;
 use crate::sync::filter::{self, Members};
 use crate::sync::gather::{Changed, For, RoomChanged};
+use crate::sync::history;
 use crate::sync::online::{Joined, Online};
 use crate::sync::token::Token;
 use crate::sync::unread::ReadUpto;
@@ -118,7 +119,7 @@ impl Server {
         answer.keys_changed = changed.key_counts;
         answer.device_one_time_keys_count = counts.one_time.clone();
         answer.device_unused_fallback_key_types = counts.fallback.clone();
-        answer.to_device = messages.events.into();
+        answer.to_device.events = messages.events;
         let token = Token { epoch: self.epoch, pos: upto, typing: typing_serial, to_device: messages.upto };
         answer.next_batch = token.to_string();
         Ok(answer)
@@ -176,6 +177,15 @@ impl Server {
         Ok(())
     }
 
+    /// Reads at once what an answer with many rooms needs.
+    async fn warm_rooms(&self, moment: &Moment<'_>, changed: &Changed) -> Result<()> {
+        let joined = changed.rooms.keys().filter(|room| moment.joined.contains_key(room));
+        let joined: Vec<i64> = joined.copied().collect();
+        let timeline = history::limit(moment.ask.filter).saturating_add(1);
+        let all_members = moment.since == 0 && moment.ask.members == Members::All;
+        self.warm(&joined, moment.ask.reader.user, timeline, all_members).await
+    }
+
     /// Rooms and account data.
     async fn tell_rooms(
         &self,
@@ -210,6 +220,7 @@ impl Server {
             let events = global.into_iter().filter(|(kind, _)| wanted(kind)).map(|(_, event)| event);
             answer.account_data = events.collect::<Vec<_>>().into();
         }
+        self.warm_rooms(moment, changed).await?;
         moment.read = self.read_upto(moment.online, changed.rooms.keys().copied()).await?;
         for (room_pk, room) in &changed.rooms {
             if moment.joined.contains_key(room_pk) && !stands.contains_key(room_pk) {

@@ -3,7 +3,7 @@
 use crate::args;
 use crate::database::{Connection, Tx};
 use crate::error::Result;
-use crate::statement::{Bulk, Col, Sql};
+use crate::statement::{Bulk, Col, Row, Sql};
 
 /// A cross-signing key.
 #[derive(Clone, Debug)]
@@ -31,6 +31,18 @@ pub struct SignatureRow {
     pub signer_key_id: String,
     /// The signature.
     pub signature: String,
+}
+
+impl SignatureRow {
+    fn read(row: &Row) -> Result<SignatureRow> {
+        Ok(SignatureRow {
+            target_user_pk: row.int(0)?,
+            target: row.text(1)?,
+            signer_user_pk: row.int(2)?,
+            signer_key_id: row.text(3)?,
+            signature: row.text(4)?,
+        })
+    }
 }
 
 /// The cross-signing keys of users.
@@ -71,31 +83,31 @@ pub async fn put(tx: &mut Tx, keys: &[CrossSigningRow]) -> Result<()> {
     .await
 }
 
-/// The signatures on keys of users that `asker` may see: those made by a key's owner and by `asker`.
-pub async fn signatures(
-    connection: &mut Connection,
-    user_pks: &[i64],
-    asker_pk: i64,
-) -> Result<Vec<SignatureRow>> {
-    const SIGNATURES: Sql = Sql::per(
+/// The signatures on keys of users that were made by their owners.
+pub async fn own_signatures(connection: &mut Connection, user_pks: &[i64]) -> Result<Vec<SignatureRow>> {
+    const OWN: Sql = Sql::per(
         "SELECT target_user_pk, target, signer_user_pk, signer_key_id, signature FROM key_signatures \
-         WHERE target_user_pk IN (SELECT value FROM json_each($1)) \
-         AND (signer_user_pk = target_user_pk OR signer_user_pk = $2)",
+         WHERE target_user_pk IN (SELECT value FROM json_each($1)) AND signer_user_pk = target_user_pk",
         "SELECT target_user_pk, target, signer_user_pk, signer_key_id, signature FROM key_signatures \
-         WHERE target_user_pk = ANY($1) AND (signer_user_pk = target_user_pk OR signer_user_pk = $2)",
+         WHERE target_user_pk = ANY($1) AND signer_user_pk = target_user_pk",
     );
-    let rows = connection.all(SIGNATURES, args![user_pks, asker_pk]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(SignatureRow {
-                target_user_pk: row.int(0)?,
-                target: row.text(1)?,
-                signer_user_pk: row.int(2)?,
-                signer_key_id: row.text(3)?,
-                signature: row.text(4)?,
-            })
-        })
-        .collect()
+    connection.all(OWN, args![user_pks]).await?.iter().map(SignatureRow::read).collect()
+}
+
+/// The signatures on keys of users that somebody else made.
+pub async fn signatures_by(
+    connection: &mut Connection,
+    signer_pk: i64,
+    user_pks: &[i64],
+) -> Result<Vec<SignatureRow>> {
+    const BY: Sql = Sql::per(
+        "SELECT target_user_pk, target, signer_user_pk, signer_key_id, signature FROM key_signatures \
+         WHERE target_user_pk IN (SELECT value FROM json_each($1)) AND signer_user_pk = $2 \
+         AND target_user_pk <> $2",
+        "SELECT target_user_pk, target, signer_user_pk, signer_key_id, signature FROM key_signatures \
+         WHERE target_user_pk = ANY($1) AND signer_user_pk = $2 AND target_user_pk <> $2",
+    );
+    connection.all(BY, args![user_pks, signer_pk]).await?.iter().map(SignatureRow::read).collect()
 }
 
 /// Stores signatures; of the same key on the same target the newer one stays.

@@ -132,21 +132,8 @@ pub async fn counts(connection: &mut Connection, device_pk: i64) -> Result<Vec<(
 }
 
 /// Notes that the keys of devices changed in number: (user, device).
-pub async fn counts_changed(tx: &mut Tx, devices: &[(i64, i64)]) -> Result<()> {
-    const CHANGED: Sql = Sql::per(
-        "UPDATE devices SET counts_pos = $1 WHERE device_pk IN (SELECT value FROM json_each($2))",
-        "UPDATE devices SET counts_pos = $1 WHERE device_pk = ANY($2)",
-    );
+pub fn counts_changed(tx: &mut Tx, devices: &[(i64, i64)]) {
     for (user_pk, device_pk) in devices {
         tx.entry(Kind::KeyCounts, *user_pk, *device_pk);
     }
-    let device_pks: Vec<i64> = devices.iter().map(|(_, device)| *device).collect();
-    let pos = tx.position();
-    tx.run(CHANGED, args![pos, device_pks.as_slice()]).await.map(drop)
-}
-
-/// The position of the last change of a device's counts.
-pub async fn counts_pos(connection: &mut Connection, device_pk: i64) -> Result<i64> {
-    const POS: Sql = Sql::both("SELECT counts_pos FROM devices WHERE device_pk = $1");
-    connection.one(POS, args![device_pk]).await?.map_or(Ok(0), |row| row.int(0))
 }

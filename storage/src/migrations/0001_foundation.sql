@@ -66,7 +66,7 @@ CREATE TABLE uia_sessions(
     expires_ts BIGINT NOT NULL
 ); -- heap
 
--- Devices. counts_pos: position of the last change of its one-time key counts.
+-- Devices.
 CREATE TABLE devices(
     device_pk BIGINT NOT NULL PRIMARY KEY,
     user_pk BIGINT NOT NULL,
@@ -74,7 +74,6 @@ CREATE TABLE devices(
     display_name TEXT,
     created_ts BIGINT NOT NULL,
     last_seen_ts BIGINT,
-    counts_pos BIGINT NOT NULL DEFAULT 0,
     UNIQUE (user_pk, device_id)
 ); -- heap
 

@@ -82,6 +82,24 @@ pub async fn newest(
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
+/// Positions and numbers of the newest live events of rooms, `limit` of each: (room, position, event), newest first.
+pub async fn newest_of(
+    connection: &mut Connection,
+    room_pks: &[i64],
+    limit: i64,
+) -> Result<Vec<(i64, i64, i64)>> {
+    const NEWEST: Sql = Sql::per(
+        "SELECT e.room_pk, e.pos, e.event_pk FROM json_each($1) AS w CROSS JOIN events AS e \
+         ON e.room_pk = w.value AND e.pos IN (SELECT n.pos FROM events AS n \
+         WHERE n.room_pk = w.value AND n.pos IS NOT NULL ORDER BY n.pos DESC LIMIT $2) ORDER BY e.pos DESC",
+        "SELECT w.room, e.pos, e.event_pk FROM UNNEST($1::bigint[]) AS w(room) CROSS JOIN LATERAL \
+         (SELECT pos, event_pk FROM events WHERE room_pk = w.room AND pos IS NOT NULL \
+         ORDER BY pos DESC LIMIT $2) AS e ORDER BY e.pos DESC",
+    );
+    let rows = connection.all(NEWEST, args![room_pks, limit]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
+}
+
 /// Positions and numbers of live events of a room with `after < pos <= upto`, oldest first.
 pub async fn oldest(
     connection: &mut Connection,

@@ -99,6 +99,27 @@ pub async fn heroes(
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
 }
 
+/// The first members of each of these rooms with one of these memberships, `limit` of each: (room, user, id).
+pub async fn heroes_of(
+    connection: &mut Connection,
+    room_pks: &[i64],
+    memberships: &[i64],
+    limit: i64,
+) -> Result<Vec<(i64, i64, String)>> {
+    const HEROES: Sql = Sql::per(
+        "SELECT m.room_pk, m.user_pk, u.user_id FROM json_each($1) AS w CROSS JOIN memberships AS m \
+         ON m.room_pk = w.value AND m.event_pk IN (SELECT f.event_pk FROM memberships AS f \
+         WHERE f.room_pk = w.value AND f.membership IN (SELECT value FROM json_each($2)) \
+         ORDER BY f.event_pk LIMIT $3) \
+         CROSS JOIN users AS u ON u.user_pk = m.user_pk ORDER BY m.event_pk",
+        "SELECT w.room, m.user_pk, u.user_id FROM UNNEST($1::bigint[]) AS w(room) CROSS JOIN LATERAL \
+         (SELECT user_pk, event_pk FROM memberships WHERE room_pk = w.room AND membership = ANY($2) \
+         ORDER BY event_pk LIMIT $3) AS m JOIN users AS u ON u.user_pk = m.user_pk ORDER BY m.event_pk",
+    );
+    let rows = connection.all(HEROES, args![room_pks, memberships, limit]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.text(2)?))).collect()
+}
+
 /// Of `others`, those who are joined to a room that `user_pk` is joined to.
 pub async fn sharing(connection: &mut Connection, user_pk: i64, others: &[i64]) -> Result<Vec<i64>> {
     const SHARING: Sql = Sql::per(

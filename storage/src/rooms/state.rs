@@ -19,6 +19,21 @@ pub async fn keys(
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?, row.text(2)?))).collect()
 }
 
+/// All state keys of rooms: (room, index, type, state key), by room and index.
+pub async fn keys_of(
+    connection: &mut Connection,
+    room_pks: &[i64],
+) -> Result<Vec<(i64, i64, String, String)>> {
+    const KEYS: Sql = Sql::per(
+        "SELECT k.room_pk, k.state_index, k.kind, k.state_key FROM json_each($1) AS w \
+         CROSS JOIN state_keys AS k ON k.room_pk = w.value ORDER BY k.room_pk, k.state_index",
+        "SELECT room_pk, state_index, kind, state_key FROM state_keys WHERE room_pk = ANY($1) \
+         ORDER BY room_pk, state_index",
+    );
+    let rows = connection.all(KEYS, args![room_pks]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.text(2)?, row.text(3)?))).collect()
+}
+
 /// Nodes by their ids, in no order.
 pub async fn nodes(connection: &mut Connection, node_ids: &[i64]) -> Result<Vec<(i64, Vec<u8>)>> {
     const NODES: Sql = Sql::per(
