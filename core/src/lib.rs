@@ -4,10 +4,12 @@
 //! A rule is a pure function where it can be; what it decides goes through the [`commit`]ter, which makes it durable
 //! before anybody is answered. Modules depend on each other in one direction: events < users < keys < rooms < sync.
 
+pub mod cache;
 pub mod commit;
 pub mod config;
 pub mod error;
 pub mod events;
+pub mod housekeeping;
 pub mod ids;
 pub mod keys;
 pub mod log;

@@ -1,9 +1,11 @@
 //! The homeserver's parts, assembled: what every operation is given.
 
+use crate::cache::Caches;
 use crate::commit::Committer;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::events::signatures::ServerKey;
+use crate::housekeeping::{self, Housekeeping};
 use crate::ids::Ids;
 use crate::keys::known::KnownKeys;
 use crate::log::Log;
@@ -19,7 +21,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use myelin_storage::{Database, Options, log};
 use ruma::{OwnedServerName, ServerName};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long the end waits for what is only good to have on disk.
+const CLOSE: Duration = Duration::from_secs(3);
 
 /// What a server is opened with.
 pub struct Parts {
@@ -51,6 +57,8 @@ pub struct Server {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// What is in memory, and how much of it there may be.
+    pub caches: Caches,
     /// Our own numbers.
     pub ids: Ids,
     /// Rooms, events and states in memory.
@@ -63,6 +71,8 @@ pub struct Server {
     pub typing: Typing,
     /// What users published of their keys.
     pub known_keys: Arc<KnownKeys>,
+    /// What is done now and then.
+    pub housekeeping: Housekeeping,
     /// The key that signs our events.
     pub key: ServerKey,
     /// Changes when the database is known to have been taken back to an earlier state.
@@ -90,25 +100,29 @@ impl Server {
                 settings.server_name.as_str()
             )));
         }
-        let rooms = Arc::new(Rooms::new(database.clone(), settings.limits.cache_bytes));
+        let caches = Caches::new(settings.limits.cache_bytes);
+        let rooms = Arc::new(Rooms::new(database.clone(), &caches));
         log.add_cache(rooms.clone());
-        let users = Users::new(&settings)?;
+        let users = Users::new(&settings, &caches)?;
         log.add_cache(users.sessions.clone());
-        let known_keys = Arc::<KnownKeys>::default();
+        let known_keys = Arc::new(KnownKeys::new(&caches));
         log.add_cache(known_keys.clone());
-        let online = Arc::new(Onlines::new(database.clone()));
+        let online = Arc::new(Onlines::new(database.clone(), &caches));
+        caches.add(online.clone());
         log.add_cache(online.clone());
         log.add_waker(Arc::new(Waker(online.clone())));
         let replicas = Arc::new(Replicas::new(database.clone()));
         let server = Arc::new(Server {
             replicas,
+            housekeeping: Housekeeping::default(),
             online,
             typing: Typing::new(clock.now_ms() * 1_000),
             known_keys,
-            recent_messages: Arc::default(),
-            ids: Ids::new(&database),
+            recent_messages: Arc::new(RecentMessages::new(&caches)),
+            ids: Ids::new(&database, &caches),
             rooms,
             users,
+            caches,
             settings,
             database,
             commit,
@@ -127,6 +141,7 @@ impl Server {
             }
         };
         tokio::spawn(async move { replicas.follow(&log, hear, stop).await });
+        tokio::spawn(housekeeping::run(Arc::downgrade(&server), server.stop.subscribe()));
         server.replicas.until_ready().await;
         Ok(server)
     }
@@ -154,6 +169,11 @@ impl Server {
 
     /// Ends the tasks and closes the database.
     pub async fn close(&self) {
+        match tokio::time::timeout(CLOSE, self.save_counts()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "unread counts were not written down"),
+            Err(_) => tracing::debug!("unread counts were not written down: the database is too slow"),
+        }
         self.stop.send_replace(true);
         self.database.close().await;
     }

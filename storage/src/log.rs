@@ -100,8 +100,9 @@ pub(crate) async fn move_head(
         return connection.write(Sql::both("UPDATE head SET pos = $1"), args![pos]).await;
     }
     // What an UPDATE returns is computed, as a SELECT in a WITH would not be.
-    const MOVE: Sql =
-        Sql::both("UPDATE head SET pos = $1 RETURNING pg_notify('myelin_log', $1::bigint::text || ' ' || $2)");
+    const MOVE: Sql = Sql::both(
+        "UPDATE head SET pos = $1 RETURNING pg_notify('myelin_log', $1::bigint::text || ' ' || $2)",
+    );
     connection.write(MOVE, args![pos, replica]).await
 }
 
@@ -144,9 +145,11 @@ pub async fn oldest(connection: &mut Connection) -> Result<i64> {
     connection.one(OLDEST, &[]).await?.map_or(Ok(1), |row| row.int(0))
 }
 
-/// Deletes the entries up to and including `pos`.
-pub async fn trim(tx: &mut Tx, pos: i64) -> Result<u64> {
-    tx.run(Sql::both("DELETE FROM log WHERE pos <= $1"), args![pos]).await
+/// Deletes the oldest entries up to and including `pos`, at most `limit`; gives their number.
+pub async fn trim(tx: &mut Tx, pos: i64, limit: i64) -> Result<u64> {
+    const TRIM: Sql =
+        Sql::both("DELETE FROM log WHERE pos IN (SELECT pos FROM log WHERE pos <= $1 ORDER BY pos LIMIT $2)");
+    tx.run(TRIM, args![pos, limit]).await
 }
 
 /// A value of the database as a whole, such as its epoch.

@@ -51,8 +51,12 @@ pub async fn cut(database: &Database, replica: &str) -> Result<i64> {
 
 /// Lets PostgreSQL take new sessions on this database, or refuse them.
 pub async fn take_connections(database: &Database, take: bool) -> Result<()> {
-    let text = format!(
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS {take}', current_database()); END $$"
-    );
-    database.read().await?.script(text).await
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let Some(pool) = database.postgres() else { return Ok(()) };
+    let options = (*pool.connect_options()).clone();
+    let name = options.get_database().unwrap_or_default().replace('"', "");
+    let text = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS {take}");
+    let mut connection = options.database("postgres").connect().await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await?;
+    Ok(connection.close().await?)
 }

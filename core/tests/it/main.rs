@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod backups;
+mod housekeeping;
 mod keys;
 mod rooms;
 mod support;
+mod sync;
 mod to_device;
