@@ -20,6 +20,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 const MERGE: usize = 256;
 /// Units that may wait; further callers wait until there is room.
 const WAITING: usize = 1_024;
+/// Units after which the write-ahead log is moved into the database: some megabytes.
+const CHECKPOINT: usize = 128;
 /// How long deletions that nobody waits for may wait for a commit that goes their way.
 const LAZY: Duration = Duration::from_secs(1);
 
@@ -153,7 +155,7 @@ async fn run(database: Database, log: Arc<Log>, mut units: mpsc::Receiver<Unit>,
         since_checkpoint += batch.len();
         commit(&database, &log, std::mem::take(&mut batch)).await;
         // A bounded write-ahead log; on SQLite the committer's connection is the one that may move it.
-        if since_checkpoint >= 512 || (units.is_empty() && since_checkpoint >= 64) {
+        if since_checkpoint >= CHECKPOINT || (units.is_empty() && since_checkpoint >= CHECKPOINT / 4) {
             since_checkpoint = 0;
             if let Err(error) = database.checkpoint(false).await {
                 tracing::warn!(%error, "a checkpoint failed and will be tried again");

@@ -87,8 +87,7 @@ impl Incoming {
     pub async fn read_json<T: DeserializeOwned>(self, app: &AppState) -> Result<T, ApiError> {
         let body = self.read_body(app, app.settings.limits.request_size).await?;
         body::check_json(&body)?;
-        let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-        Ok(serde_json::from_slice(body)?)
+        Ok(serde_json::from_slice(body::or_empty_object(&body))?)
     }
 
     /// The whole of it, for a handler that takes a ruma type.
@@ -107,7 +106,7 @@ impl Incoming {
         };
         body::check_json(&bytes)?;
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let body = T::try_from_http_request(head.map(|()| &*bytes), &arguments)?;
+        let body = T::try_from_http_request(head.map(|()| body::or_empty_object(&bytes)), &arguments)?;
         Ok(Ruma { body, identity, address })
     }
 }

@@ -13,15 +13,15 @@ use std::fmt::Write as _;
 #[derive(Default)]
 pub(crate) struct Batch {
     parts: Vec<String>,
-    tables: Vec<&'static str>,
+    tables: Vec<String>,
     args: PgArguments,
     count: usize,
 }
 
 impl Batch {
-    /// True when one of the parts writes the table that this begins with.
-    pub(crate) fn writes(&self, into: &str) -> bool {
-        self.tables.contains(&table(into))
+    /// True when one of the parts writes this table.
+    pub(crate) fn writes(&self, table: &str) -> bool {
+        self.tables.iter().any(|written| written == table)
     }
 
     /// Adds rows for a table.
@@ -35,7 +35,7 @@ impl Batch {
             let _ = write!(lists, "{comma}${}::{}", self.count, column.postgres_type());
         }
         self.parts.push(format!("INSERT INTO {} SELECT * FROM UNNEST({lists}) {}", bulk.into, bulk.suffix));
-        self.tables.push(table(bulk.into));
+        self.tables.push(table(bulk.into).to_owned());
         Ok(())
     }
 
@@ -46,6 +46,7 @@ impl Batch {
             add_postgres_argument(arg, &mut self.args)?;
         }
         self.count += args.len();
+        self.tables.push(written(text).to_owned());
         Ok(())
     }
 
@@ -65,8 +66,14 @@ impl Batch {
     }
 }
 
+/// The table that a statement writes: the word behind INTO, UPDATE or DELETE FROM.
+pub(crate) fn written(text: &str) -> &str {
+    let mut words = text.split_whitespace().skip_while(|word| !matches!(*word, "INTO" | "UPDATE" | "FROM"));
+    words.nth(1).map_or("", table)
+}
+
 /// `events(event_pk, pos)` is of the table `events`.
-fn table(into: &str) -> &str {
+pub(crate) fn table(into: &str) -> &str {
     into.split_once('(').map_or(into, |(table, _)| table)
 }
 
@@ -94,13 +101,15 @@ mod tests {
         let rows = Bulk { into: "log(pos, kind)", suffix: "ON CONFLICT DO NOTHING" };
         batch.add_rows(rows, &[Col::Ints(vec![1]), Col::Ints(vec![2])]).unwrap();
         batch.add("UPDATE head SET pos = $1 WHERE $2 < $1", &[Arg::Int(1), Arg::Int(2)]).unwrap();
-        assert!(batch.writes("log(kind)") && !batch.writes("events(pos)"));
+        assert!(batch.writes("log") && batch.writes("head") && !batch.writes("events"));
         let (text, _) = batch.take().unwrap();
         assert_eq!(
             text,
             "WITH part0 AS (INSERT INTO log(pos, kind) SELECT * FROM UNNEST($1::bigint[],$2::bigint[]) \
              ON CONFLICT DO NOTHING) , part1 AS (UPDATE head SET pos = $3 WHERE $4 < $3) SELECT 1"
         );
-        assert!(batch.take().is_none() && !batch.writes("log(pos)"));
+        assert!(batch.take().is_none() && !batch.writes("log"));
+        assert_eq!(written("DELETE FROM to_device AS t USING x"), "to_device");
+        assert_eq!(written("INSERT INTO writers(replica) VALUES ($1)"), "writers");
     }
 }

@@ -92,6 +92,8 @@ pub struct NewEvent {
     pub state_after: Option<i64>,
     /// The membership that it sets.
     pub membership: Option<NewMembership>,
+    /// The device that sent it, with its transaction id.
+    pub transaction: Option<(i64, String)>,
 }
 
 /// A membership that an event sets.
@@ -290,8 +292,10 @@ async fn write_rooms(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
 
 async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()> {
     let events: Vec<&NewEvent> = units.iter().flat_map(|u| &u.events).collect();
-    const EVENTS: Bulk =
-        Bulk { into: "events(event_pk, event_id, room_pk, pos, depth, root, flags, ts)", suffix: "" };
+    const EVENTS: Bulk = Bulk {
+        into: "events(event_pk, event_id, room_pk, pos, depth, root, flags, ts, device_pk, txn_id)",
+        suffix: "",
+    };
     tx.bulk(
         EVENTS,
         &[
@@ -303,6 +307,8 @@ async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()
             Col::Ints(events.iter().map(|e| e.root).collect()),
             Col::Ints(events.iter().map(|e| e.flags).collect()),
             Col::Ints(events.iter().map(|e| e.ts).collect()),
+            Col::OptInts(events.iter().map(|e| Some(e.transaction.as_ref()?.0)).collect()),
+            Col::OptTexts(events.iter().map(|e| Some(e.transaction.as_ref()?.1.as_str())).collect()),
         ],
     )
     .await?;

@@ -5,7 +5,7 @@
 //! of the log, so that positions become visible in their order and without gaps on any number of replicas.
 
 use crate::args;
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
 use crate::log::{self, Entry};
 use crate::migrations;
@@ -205,6 +205,9 @@ async fn open_postgres(options: &Options, replica: &str, suspect: Suspect) -> Re
         .map_err(|e| Error::Url(e.to_string()))?
         .application_name(&crate::replicas::application(replica))
         .statement_cache_capacity(512)
+        // Our statements are probes of indexes and rows by UNNEST: planning each anew for its arguments costs more than
+        // running it, and compiling it more still. Nor is a table that is small today to be read whole for ever.
+        .options([("plan_cache_mode", "force_generic_plan"), ("jit", "off"), ("enable_seqscan", "off")])
         .disable_statement_logging();
     let pool = PgPoolOptions::new()
         .max_connections(options.connections.max(3))
@@ -246,6 +249,7 @@ impl Connection {
     /// Runs a statement that writes and whose answer nobody needs: on PostgreSQL together with the bulk writes around
     /// it. `$1` and so on are its own arguments.
     pub(crate) async fn write(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<()> {
+        self.make_way(batch::written(sql.postgres)).await?;
         match &mut self.handle {
             Handle::PostgresTx(_, batch) => {
                 arity(sql.postgres, args)?;
@@ -334,13 +338,19 @@ impl Connection {
     }
 
     async fn put_off(&mut self, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
-        if matches!(&self.handle, Handle::PostgresTx(_, batch) if batch.writes(bulk.into)) {
-            // Parts of one statement do not see each other's rows.
-            self.flush().await?;
-        }
+        self.make_way(batch::table(bulk.into)).await?;
         match &mut self.handle {
             Handle::PostgresTx(_, batch) => batch.add_rows(bulk, columns),
             Handle::Sqlite(_) | Handle::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Parts of one statement do not see each other's rows: a table that one of them writes already needs another
+    /// statement.
+    async fn make_way(&mut self, table: &str) -> Result<()> {
+        match &self.handle {
+            Handle::PostgresTx(_, batch) if batch.writes(table) => self.flush().await,
+            _ => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use matrix_sdk::{
     encryption::verification::{Verification, VerificationRequest, VerificationRequestState},
-    ruma::{OwnedDeviceId, events::key::verification::VerificationMethod},
+    ruma::{OwnedDeviceId, UserId, events::key::verification::VerificationMethod},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -109,7 +109,11 @@ pub async fn run(session: &Session, arguments: &Arguments, out: &Output) -> Resu
             return Err(error);
         }
         report_done(&request, out)?;
-        if request.is_self_verification() { handover.complete(session, out).await } else { Ok(()) }
+        if request.is_self_verification() {
+            handover.complete(session, out).await
+        } else {
+            signed(session, request.other_user_id(), out).await
+        }
     };
     tokio::time::timeout(Duration::from_secs(arguments.timeout), verify)
         .await
@@ -227,6 +231,19 @@ async fn wait_for<T>(
         state = changes.next().await;
     }
     bail!("the request ended")
+}
+
+/// Waits until the other's identity bears our signature. It is made and sent by whoever syncs, after the
+/// verification already counts as done; ending the sync before would lose it.
+async fn signed(session: &Session, user: &UserId, out: &Output) -> Result<()> {
+    let _progress = out.progress("Signing");
+    loop {
+        let identity = session.client.encryption().request_user_identity(user).await?;
+        if identity.is_some_and(|identity| identity.is_verified()) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
 }
 
 fn report_done(request: &VerificationRequest, out: &Output) -> Result<()> {

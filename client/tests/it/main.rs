@@ -6,4 +6,5 @@
 
 mod commands;
 mod encryption;
+mod foreign;
 mod world;

@@ -34,13 +34,22 @@ impl World {
     }
 
     pub async fn person(&self, name: &'static str) -> Person {
-        let person = Person::new(name, &self.server, None);
+        let person = self.stranger(name);
         person.register().await.unwrap();
         person
     }
 
+    /// Somebody who has no account yet.
+    pub fn stranger(&self, name: &'static str) -> Person {
+        Person::new(name, &self.server, None)
+    }
+
     pub async fn device(&self, person: &Person, number: usize) -> Device {
         person.log_in(number, self.home.path()).await.unwrap()
+    }
+
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     pub fn home(&self) -> &std::path::Path {

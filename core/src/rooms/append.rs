@@ -66,7 +66,7 @@ impl Draft {
 pub struct Transaction {
     /// The device.
     pub device_pk: i64,
-    /// The endpoint and its path: the same id elsewhere is another transaction.
+    /// The endpoint and what follows it in the path: the same id elsewhere is another transaction. The room is added.
     pub scope: String,
     /// The id.
     pub id: String,

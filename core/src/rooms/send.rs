@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::rooms::append::{Draft, Request, Transaction};
+use crate::rooms::cache::Room;
 use crate::server::Server;
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde::Deserialize;
@@ -33,6 +34,7 @@ impl Server {
                 return Err(Error::MissingParam("a redaction must name the event in `redacts`".to_owned()));
             }
         }
+        let transaction = in_room(&room, transaction);
         let request = Request { drafts: vec![draft], transaction, creates: false };
         first(self.append(&room, request).await?)
     }
@@ -73,15 +75,21 @@ impl Server {
         let content = to_raw_value(&content).map_err(|error| Error::internal(error.to_string()))?;
         let draft = Draft::message(sender.to_owned(), "m.room.redaction", content);
         let draft = Draft { redacts: Some(target.to_owned()), ..draft };
+        let transaction = in_room(&room, transaction);
         first(self.append(&room, Request { drafts: vec![draft], transaction, creates: false }).await?)
     }
 
     /// A room to write to. Whether somebody may is for the room's rules; that a room is not here is told as its rules
     /// would: whoever is not in it may not write.
-    async fn room_to_write(&self, room_id: &RoomId) -> Result<Arc<crate::rooms::cache::Room>> {
+    async fn room_to_write(&self, room_id: &RoomId) -> Result<Arc<Room>> {
         let room = self.rooms.find(room_id).await?;
         room.ok_or_else(|| Error::forbidden("you are not joined to this room"))
     }
+}
+
+/// A transaction's scope with the room in it: the same id in another room is another transaction.
+fn in_room(room: &Room, transaction: Option<Transaction>) -> Option<Transaction> {
+    transaction.map(|own| Transaction { scope: format!("{}/{}", room.pk, own.scope), ..own })
 }
 
 fn first(ids: Vec<OwnedEventId>) -> Result<OwnedEventId> {

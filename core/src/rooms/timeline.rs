@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::rooms::cache::{Room, Stored};
+use crate::rooms::lookup::membership_of;
 use crate::rooms::state::NodeId;
+use crate::rooms::visibility::Membership;
 use crate::server::Server;
 use myelin_storage::rooms::{events, memberships, state};
 use ruma::RoomId;
@@ -58,6 +60,11 @@ impl Server {
         let outside = || Error::forbidden("you are not in this room, and it is not open to the world");
         let room = self.rooms.find(room_id).await?.ok_or_else(outside)?;
         let root = self.current_root(&room).await?;
+        let user = self.ids.user_id(user_pk).await?;
+        let member = self.state_event(&room, root, "m.room.member", &user).await?;
+        if membership_of(member.as_ref()) == Membership::Join {
+            return Ok(Reading { room, root, upto: i64::MAX, joined: true });
+        }
         let mut connection = self.database.read().await?;
         let row = memberships::get(&mut connection, user_pk, room.pk).await?;
         if let Some(row) = row.filter(|row| !row.forgotten) {

@@ -23,7 +23,7 @@ pub async fn message(app: App, incoming: Incoming) -> Result<Response, ApiError>
     let room_id = room(&room_id)?;
     limit(&app, &session)?;
     let content = content(&app, incoming).await?;
-    let transaction = transaction(&session, format!("send/{room_id}/{kind}"), txn_id);
+    let transaction = transaction(&session, format!("send/{kind}"), txn_id);
     let sent = app.server.send_message(&room_id, &session.user, kind, content, transaction).await?;
     event_id(&sent)
 }
@@ -47,7 +47,7 @@ pub async fn redact(
     request: Ruma<redact_event::v3::Request>,
 ) -> Result<redact_event::v3::Response, ApiError> {
     let Ruma { body, identity, .. } = request;
-    let scope = format!("redact/{}/{}", body.room_id, body.event_id);
+    let scope = format!("redact/{}", body.event_id);
     let transaction = transaction(&identity, scope, body.txn_id.to_string());
     let sent =
         app.server.redact(&body.room_id, &identity.user, &body.event_id, body.reason, transaction).await?;

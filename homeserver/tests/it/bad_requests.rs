@@ -54,6 +54,16 @@ async fn raw_content_is_an_object_of_bounded_depth() {
     assert_eq!(answer.unwrap().status(), StatusCode::OK);
 }
 
+/// matrix-nio joins and leaves without a body.
+#[tokio::test]
+async fn an_empty_body_is_an_empty_object() {
+    let server = Server::start(&[]).await;
+    for path in ["join/!a:b", "rooms/!a:b/join", "rooms/!a:b/leave", "knock/!a:b", "logout"] {
+        let answer = server.alice(Method::POST, &format!("/_matrix/client/v3/{path}")).send().await.unwrap();
+        assert!(!answer.text().await.unwrap().contains("JSON"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn bodies_without_a_ruma_type() {
     let server = Server::start(&[]).await;

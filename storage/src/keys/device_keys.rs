@@ -62,7 +62,7 @@ pub async fn put(tx: &mut Tx, device_pk: i64, user_pk: i64, json: &str) -> Resul
         "INSERT INTO device_keys(device_pk, user_pk, json) VALUES ($1, $2, $3) \
          ON CONFLICT (device_pk) DO UPDATE SET json = excluded.json",
     );
-    tx.run(PUT, args![device_pk, user_pk, json]).await.map(drop)
+    tx.write(PUT, args![device_pk, user_pk, json]).await
 }
 
 /// Whether a device is there (it may have been deleted since its token was looked at).

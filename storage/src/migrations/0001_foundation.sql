@@ -150,7 +150,8 @@ CREATE TABLE rooms(
 ); -- heap
 
 -- Events. pos is null for outliers, rejected and soft-failed events. root: the tree of the state before the event.
--- flags: 1 outlier, 2 rejected, 4 soft-failed, 8 history (came by backfill), 16 redacted.
+-- flags: 1 outlier, 2 rejected, 4 soft-failed, 8 history (came by backfill), 16 redacted. txn_id: what the client that
+-- sent it from device_pk called it, for that client only.
 CREATE TABLE events(
     event_pk BIGINT NOT NULL PRIMARY KEY,
     event_id TEXT NOT NULL UNIQUE,
@@ -159,7 +160,9 @@ CREATE TABLE events(
     depth BIGINT NOT NULL,
     root BIGINT NOT NULL,
     flags BIGINT NOT NULL,
-    ts BIGINT NOT NULL
+    ts BIGINT NOT NULL,
+    device_pk BIGINT,
+    txn_id TEXT
 ); -- heap
 CREATE UNIQUE INDEX events_pos ON events(room_pk, pos) WHERE pos IS NOT NULL;
 CREATE INDEX events_depth ON events(room_pk, depth, event_pk);
@@ -286,7 +289,6 @@ CREATE TABLE transaction_ids(
     PRIMARY KEY (device_pk, scope, txn_id)
 ); -- clustered
 CREATE INDEX transaction_ids_ts ON transaction_ids(ts);
-CREATE INDEX transaction_ids_answer ON transaction_ids(answer);
 
 -- Device keys as uploaded (signatures by others apart).
 CREATE TABLE device_keys(

@@ -24,7 +24,7 @@ pub struct EventRow {
     pub flags: i64,
     /// The event as federation knows it.
     pub json: String,
-    /// The device that sent it, and its transaction id, as long as that is kept.
+    /// The device that sent it, and its transaction id.
     pub transaction: Option<(i64, String)>,
 }
 
@@ -47,13 +47,11 @@ impl EventRow {
 /// Events by their numbers, in no order; unknown ones are left out.
 pub async fn get(connection: &mut Connection, event_pks: &[i64]) -> Result<Vec<EventRow>> {
     const GET: Sql = Sql::per(
-        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, j.json, t.device_pk, t.txn_id \
+        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, j.json, e.device_pk, e.txn_id \
          FROM json_each($1) AS w CROSS JOIN events AS e ON e.event_pk = w.value \
-         CROSS JOIN event_json AS j ON j.event_pk = e.event_pk \
-         LEFT JOIN transaction_ids AS t ON t.answer = e.event_id",
-        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, j.json, t.device_pk, t.txn_id \
-         FROM events AS e JOIN event_json AS j ON j.event_pk = e.event_pk \
-         LEFT JOIN transaction_ids AS t ON t.answer = e.event_id WHERE e.event_pk = ANY($1)",
+         CROSS JOIN event_json AS j ON j.event_pk = e.event_pk",
+        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, j.json, e.device_pk, e.txn_id \
+         FROM events AS e JOIN event_json AS j ON j.event_pk = e.event_pk WHERE e.event_pk = ANY($1)",
     );
     connection.all(GET, args![event_pks]).await?.iter().map(EventRow::read).collect()
 }

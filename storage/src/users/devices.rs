@@ -122,5 +122,5 @@ pub async fn list_changed(tx: &mut Tx, user_pk: i64) -> Result<()> {
          ON CONFLICT (user_pk) DO UPDATE SET pos = excluded.pos",
     );
     let pos = tx.entry(Kind::DeviceList, user_pk, 0);
-    tx.run(CHANGED, args![user_pk, pos]).await.map(drop)
+    tx.write(CHANGED, args![user_pk, pos]).await
 }

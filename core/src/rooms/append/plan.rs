@@ -109,6 +109,11 @@ impl Planner<'_> {
             }
         }
         if let Some(transaction) = &request.transaction {
+            // A transaction is one event; where nothing changed there is none.
+            let first = self.changes.events.get_mut(before.counts.events..).and_then(|new| new.first_mut());
+            if let Some(event) = first {
+                event.transaction = Some((transaction.device_pk, transaction.id.clone()));
+            }
             let answer = ids.first().map(ToString::to_string).unwrap_or_default();
             let (scope, id) = (transaction.scope.clone(), transaction.id.clone());
             self.changes.transactions.push((transaction.device_pk, scope, id, answer, self.server.now_ms()));
@@ -283,6 +288,7 @@ impl Planner<'_> {
             json,
             state_after: pdu.is_state().then_some(self.place.root),
             membership,
+            transaction: None,
         });
         self.place.depth = pdu.depth;
         self.place.extremities = vec![(pdu.pk, pdu.event_id.clone())];

@@ -6,7 +6,6 @@ use crate::rooms::cache::{Room, Snapshot, Stored};
 use crate::server::Server;
 use myelin_storage::changes::Outcome;
 use ruma::OwnedEventId;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Writes a plan durably and gives the answers to its requests.
@@ -21,16 +20,12 @@ pub(super) async fn commit(
     }
     let moved = !changes.events.is_empty();
     let new_keys = changes.state_keys.clone();
-    let sent = changes.transactions.iter();
-    let mut sent: HashMap<String, Arc<(i64, String)>> = sent
-        .map(|(device, _, id, event_id, _)| (event_id.clone(), Arc::new((*device, id.clone()))))
-        .collect();
+    let sent: Vec<_> = changes.events.iter().map(|event| event.transaction.clone().map(Arc::new)).collect();
     let made: Vec<_> = changes.nodes.iter().map(|(id, ..)| *id).collect();
     let (room, rooms) = (room.clone(), server.rooms.clone());
     let publish = move |outcome: &Outcome| {
         let room_pk = room.pk;
-        for (pdu, pos) in pdus.into_iter().zip(&outcome.positions) {
-            let transaction = sent.remove(pdu.event_id.as_str());
+        for ((pdu, pos), transaction) in pdus.into_iter().zip(&outcome.positions).zip(sent) {
             rooms.remember(&Stored { pdu, pos: *pos, flags: 0, room_pk, transaction });
         }
         for id in made {
