@@ -1,18 +1,16 @@
 //! Our own numbers for users, events, nodes and the like: small, fast to compare, never given twice.
 
+use crate::cache::{Cache, Caches};
 use crate::error::Result;
 use crate::log::Reader;
 use myelin_storage::log::Kind;
 use myelin_storage::{Database, Entry, users};
-use quick_cache::sync::Cache;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// Numbers that are reserved in the database at once.
 const BLOCK: i64 = 1_024;
-/// Users whose number and id are kept in memory.
-const USERS: usize = 20_000;
 
 /// A counter whose numbers are reserved in blocks, so that most calls touch no database. Numbers that a stopped
 /// process had reserved are lost.
@@ -80,7 +78,7 @@ impl Reader for Ids {
 
 impl Ids {
     /// Counters over a database.
-    pub fn new(database: &Database) -> Ids {
+    pub fn new(database: &Database, caches: &Caches) -> Ids {
         let counter = |name| Counter::new(name, database);
         Ids {
             events: counter("events"),
@@ -89,8 +87,8 @@ impl Ids {
             devices: counter("devices"),
             users: counter("users"),
             database: database.clone(),
-            by_id: Cache::new(USERS),
-            by_pk: Cache::new(USERS),
+            by_id: caches.cache(2, 100),
+            by_pk: caches.cache(2, 100),
         }
     }
 

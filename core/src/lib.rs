@@ -4,16 +4,19 @@
 //! A rule is a pure function where it can be; what it decides goes through the [`commit`]ter, which makes it durable
 //! before anybody is answered. Modules depend on each other in one direction: events < users < keys < rooms < sync.
 
+pub mod cache;
 pub mod commit;
 pub mod config;
 pub mod epoch;
 pub mod error;
 pub mod events;
+pub mod housekeeping;
 pub mod ids;
 pub mod keys;
 pub mod log;
 pub mod ports;
 pub mod push;
+pub mod replicas;
 pub mod rooms;
 pub mod server;
 pub mod state_resolution;

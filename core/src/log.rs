@@ -1,6 +1,6 @@
 //! The log as the core sees it: what this replica has applied, the newest entries in memory, and who waits.
 //!
-//! Whoever commits, and the listener for other replicas' commits, hand entries to [`Log::apply`]. It takes them in the
+//! Whoever commits, and [`crate::replicas`] for what others commit, hand entries to [`Log::apply`]. It takes them in the
 //! order of their positions, without gaps, tells the caches, makes them visible, and then tells the wakers. So a
 //! request that has loaded [`Log::visible`] finds every cache at least as new as that position.
 
@@ -130,6 +130,13 @@ impl Log {
             let page = log::after(&mut connection, self.visible(), PAGE).await?;
             let wanted = page.partition_point(|entry| entry.pos <= pos);
             let page = page.get(..wanted).unwrap_or_default();
+            let goes_on = page.first().is_some_and(|entry| entry.pos == self.visible() + 1);
+            if !goes_on && log::oldest(&mut connection).await? > self.visible() + 1 {
+                return Err(Error::Unavailable(
+                    "this replica was away for so long that the log no longer says what happened; restart it"
+                        .to_owned(),
+                ));
+            }
             if page.is_empty() {
                 // The head moved without entries: a new epoch, or kinds that this version does not know.
                 self.visible.send_replace(pos);
@@ -164,29 +171,6 @@ impl Log {
         self.visible.send_replace(last.pos);
         for waker in self.wakers.read().iter() {
             waker.handle(entries);
-        }
-    }
-
-    /// Follows the commits of other replicas until `stop` says to end. On SQLite there is nothing to follow.
-    pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
-        loop {
-            let listening = async {
-                let Some(mut listener) = self.database.listen().await? else {
-                    return Ok::<bool, Error>(false);
-                };
-                loop {
-                    self.catch_up().await?;
-                    listener.next().await?;
-                }
-            };
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                ended = listening => match ended {
-                    Ok(_) => return,
-                    Err(error) => tracing::warn!(%error, "lost touch with the other replicas; trying again"),
-                },
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The homeserver's parts, assembled: what every operation is given.
 
+use crate::cache::Caches;
 use crate::commit::{Committer, Means};
 use crate::config::Settings;
 use crate::epoch;
 use crate::error::{Error, Result};
 use crate::events::signatures::ServerKey;
+use crate::housekeeping::{self, Housekeeping};
 use crate::ids::Ids;
 use crate::keys::known::KnownKeys;
 use crate::log::Log;
 use crate::ports::{Clock, Random, random_text};
+use crate::replicas::Replicas;
 use crate::rooms::cache::Rooms;
 use crate::rooms::typing::Typing;
 use crate::sync::online::{Onlines, Waker};
@@ -20,7 +23,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use myelin_storage::{Database, Options, log};
 use ruma::{OwnedServerName, ServerName};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long the end waits for what is only good to have on disk.
+const CLOSE: Duration = Duration::from_secs(3);
 
 /// What a server is opened with.
 pub struct Parts {
@@ -46,10 +53,14 @@ pub struct Server {
     pub commit: Committer,
     /// What happened.
     pub log: Arc<Log>,
+    /// Who else serves from the database.
+    pub replicas: Arc<Replicas>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// What is in memory, and how much of it there may be.
+    pub caches: Caches,
     /// Our own numbers.
     pub ids: Arc<Ids>,
     /// Rooms, events and states in memory.
@@ -62,6 +73,8 @@ pub struct Server {
     pub typing: Typing,
     /// What users published of their keys.
     pub known_keys: Arc<KnownKeys>,
+    /// What is done now and then.
+    pub housekeeping: Housekeeping,
     /// The key that signs our events.
     pub key: ServerKey,
     /// Changes when the database is known to have been taken back to an earlier state.
@@ -99,25 +112,31 @@ impl Server {
         }
         let (epoch, epoch_renewed) = epoch::settle(&commit, &database, &*clock, &*random).await?;
         log.add_cache(epoch.clone());
-        let ids = Arc::new(Ids::new(&database));
+        let caches = Caches::new(settings.limits.cache_bytes);
+        let ids = Arc::new(Ids::new(&database, &caches));
         log.add_cache(ids.clone());
-        let rooms = Arc::new(Rooms::new(database.clone(), settings.limits.cache_bytes));
+        let rooms = Arc::new(Rooms::new(database.clone(), &caches));
         log.add_cache(rooms.clone());
-        let users = Users::new(&settings)?;
+        let users = Users::new(&settings, &caches)?;
         log.add_cache(users.sessions.clone());
-        let known_keys = Arc::<KnownKeys>::default();
+        let known_keys = Arc::new(KnownKeys::new(&caches));
         log.add_cache(known_keys.clone());
-        let online = Arc::new(Onlines::new(database.clone()));
+        let online = Arc::new(Onlines::new(database.clone(), &caches));
+        caches.add(online.clone());
         log.add_cache(online.clone());
         log.add_waker(Arc::new(Waker(online.clone())));
+        let replicas = Arc::new(Replicas::new(database.clone()));
         let server = Arc::new(Server {
+            replicas,
+            housekeeping: Housekeeping::default(),
             online,
-            typing: Typing::new(clock.now_ms()),
+            typing: Typing::new(clock.now_ms() * 1_000),
             ids,
             known_keys,
-            recent_messages: Arc::default(),
+            recent_messages: Arc::new(RecentMessages::new(&caches)),
             rooms,
             users,
+            caches,
             settings,
             database,
             commit,
@@ -130,8 +149,16 @@ impl Server {
             seal,
             stop: watch::Sender::new(false),
         });
-        let (log, stop) = (server.log.clone(), server.stop.subscribe());
-        tokio::spawn(async move { log.follow(stop).await });
+        let (log, replicas, stop) = (server.log.clone(), server.replicas.clone(), server.stop.subscribe());
+        let weak = Arc::downgrade(&server);
+        let hear = move |at_us, note: &str| {
+            if let Some(server) = weak.upgrade() {
+                server.hear_typing(at_us, note);
+            }
+        };
+        tokio::spawn(async move { replicas.follow(&log, hear, stop).await });
+        tokio::spawn(housekeeping::run(Arc::downgrade(&server), server.stop.subscribe()));
+        server.replicas.until_ready().await;
         Ok(server)
     }
 
@@ -145,6 +172,12 @@ impl Server {
         self.settings.server_name.clone()
     }
 
+    /// Returns when everything is applied here that was acknowledged anywhere before: to be called before something
+    /// is read from memory.
+    pub async fn fresh(&self) -> Result<()> {
+        self.replicas.fresh(&self.log).await
+    }
+
     /// Milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
@@ -152,6 +185,11 @@ impl Server {
 
     /// Ends the tasks and closes the database.
     pub async fn close(&self) {
+        match tokio::time::timeout(CLOSE, self.save_counts()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "unread counts were not written down"),
+            Err(_) => tracing::debug!("unread counts were not written down: the database is too slow"),
+        }
         self.stop.send_replace(true);
         self.database.close().await;
     }

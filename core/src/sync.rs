@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod answer;
+mod checkpoints;
 pub mod device;
 mod ephemeral;
 pub mod filter;

@@ -3,6 +3,7 @@
 //! A message is a row for each device. It waits until the device says that it has seen it, by a /sync with the token of
 //! the answer that held it. A repeated transaction id sends nothing: the id is noted in the commit of the messages.
 
+use crate::cache::{Cache, Caches, Weight};
 use crate::error::{Error, Result};
 use crate::keys::Device;
 use crate::server::Server;
@@ -10,8 +11,6 @@ use myelin_storage::changes::{Changes, NewToDevice, Outcome};
 use myelin_storage::keys::device_keys;
 use myelin_storage::log::Kind;
 use myelin_storage::{Entry, to_device};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use ruma::OwnedUserId;
 use ruma::to_device::DeviceIdOrAllDevices;
 use serde::Serialize;
@@ -23,9 +22,6 @@ use std::sync::Arc;
 const MOST: i64 = 100;
 /// Bytes of one /sync's messages, as far as it has more than one.
 const MOST_BYTES: usize = 1 << 20;
-
-/// Bytes of messages that are kept in memory.
-const RECENT_BYTES: usize = 4 << 20;
 
 /// Contents by user and device.
 pub type Messages = BTreeMap<OwnedUserId, BTreeMap<DeviceIdOrAllDevices, Box<RawValue>>>;
@@ -96,21 +92,19 @@ async fn address(
 
 /// The messages that were sent here lately, by position: those who listen get them without asking the database.
 pub struct RecentMessages {
-    messages: Cache<i64, (i64, Arc<RawValue>), Weigh>,
+    messages: Cache<i64, (i64, Arc<RawValue>)>,
 }
 
-#[derive(Clone)]
-struct Weigh;
-
-impl Weighter<i64, (i64, Arc<RawValue>)> for Weigh {
-    fn weight(&self, _: &i64, (_, json): &(i64, Arc<RawValue>)) -> u64 {
-        json.get().len() as u64 + 96
+impl Weight for (i64, Arc<RawValue>) {
+    fn weight(&self) -> usize {
+        self.1.get().len() + 32
     }
 }
 
-impl Default for RecentMessages {
-    fn default() -> RecentMessages {
-        RecentMessages { messages: Cache::with_weighter(RECENT_BYTES / 1_024, RECENT_BYTES as u64, Weigh) }
+impl RecentMessages {
+    /// None yet.
+    pub fn new(caches: &Caches) -> RecentMessages {
+        RecentMessages { messages: caches.cache(6, 1_000) }
     }
 }
 

@@ -20,6 +20,7 @@ pub mod uia;
 
 pub use self::sessions::Session;
 
+use crate::cache::Caches;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use sha2::{Digest as _, Sha256};
@@ -35,10 +36,10 @@ pub struct Users {
 
 impl Users {
     /// With the figures of the settings.
-    pub fn new(settings: &Settings) -> Result<Users> {
+    pub fn new(settings: &Settings, caches: &Caches) -> Result<Users> {
         Ok(Users {
             passwords: passwords::Passwords::new(settings.limits.password_hashing)?,
-            sessions: Arc::default(),
+            sessions: Arc::new(sessions::Cache::new(caches)),
         })
     }
 }

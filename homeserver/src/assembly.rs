@@ -63,9 +63,21 @@ pub async fn open_server(settings: Settings) -> Result<Arc<Server>, StartError> 
         DatabaseUrl::Postgres(url) => url.expose().to_owned(),
     };
     let database = Options { url, connections: settings.database.connections };
-    let replica = random_text(&SystemRandom, 12);
+    let replica = replica_name();
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     Ok(Server::open(Parts { settings, database, replica, clock, random }).await?)
+}
+
+/// This process's name among those over one database: the machine's, for people, and something random, since a
+/// machine may run several and no name may come again.
+fn replica_name() -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let machine: String = machine.chars().filter(allowed).take(32).collect();
+    format!("{machine}/{}", random_text(&SystemRandom, 12))
 }
 
 /// Opens the ports of the settings.

@@ -13,6 +13,7 @@ pub mod assembly;
 pub mod cli;
 pub mod client_api;
 pub mod extract;
+pub mod health;
 pub mod listeners;
 pub mod logging;
 pub mod ratelimit;

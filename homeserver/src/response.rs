@@ -225,6 +225,10 @@ impl From<myelin_core::Error> for ApiError {
             Error::Other { errcode, message } => Self::new(BAD, errcode, message),
             Error::Interactive(info) => Self::uiaa(&info),
             Error::Unavailable(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text),
+            Error::Storage(error) if error.is_passing() => {
+                tracing::warn!(%error, "a request failed for a reason that passes");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "the database cannot do this now")
+            }
             Error::Storage(error) => Self::internal(error),
             Error::Internal(text) => Self::internal(text),
         }

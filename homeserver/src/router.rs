@@ -24,6 +24,7 @@ use crate::{
         profile, push, receipt, register, room, send, session, state, tag, to_device, typing,
     },
     extract::Incoming,
+    health,
     response::ApiError,
     sync,
 };
@@ -37,14 +38,14 @@ pub fn routes(api: Api) -> Vec<Route> {
 }
 
 fn client_api() -> Vec<Route> {
-    [accounts(), rooms(), encryption()].into_iter().flatten().collect()
+    [accounts(), rooms(), encryption(), health::endpoints()].into_iter().flatten().collect()
 }
 
 fn accounts() -> Vec<Route> {
     vec![
         // Discovery
-        route(discovery::versions).for_guests(),
-        route(discovery::well_known),
+        route(discovery::versions).for_guests().at_any_time(),
+        route(discovery::well_known).at_any_time(),
         route_response(capabilities::get).for_guests(),
         // Registration
         route_response(register::register),

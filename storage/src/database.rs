@@ -13,11 +13,12 @@ use crate::sqlite;
 use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments};
 use crate::witness::Witness;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Transaction};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -40,7 +41,12 @@ pub struct Database {
     pools: Pools,
     replica: Arc<str>,
     pub(crate) witness: Option<Arc<Witness>>,
+    statements: Arc<AtomicU64>,
+    suspect: Suspect,
 }
+
+/// When connections were last known to break: older ones are not used again.
+type Suspect = Arc<parking_lot::Mutex<Option<Instant>>>;
 
 enum Handle {
     Sqlite(sqlite::Lease),
@@ -56,6 +62,7 @@ enum Raw<'a> {
 /// A connection that reads; every statement sees a snapshot of its own unless it belongs to a [`Tx`].
 pub struct Connection {
     handle: Handle,
+    statements: Arc<AtomicU64>,
 }
 
 /// A transaction that writes. Its log entries get their positions as they are made; [`Tx::commit`] makes all of it
@@ -79,10 +86,11 @@ pub struct Mark {
 impl Database {
     /// Opens the database, brings its schema up to date and tells of a schema that is too new.
     pub async fn open(options: &Options, replica: &str) -> Result<Database> {
+        let suspect = Suspect::default();
         let pools = if options.url.starts_with("sqlite:") {
             open_sqlite(options).await?
         } else if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") {
-            open_postgres(options).await?
+            open_postgres(options, replica, suspect.clone()).await?
         } else {
             return Err(Error::Url("the URL must begin with sqlite: or postgres:".to_owned()));
         };
@@ -90,7 +98,8 @@ impl Database {
             Pools::Sqlite { .. } => Some(Arc::new(Witness::beside(&sqlite::path(&options.url)?))),
             Pools::Postgres { .. } => None,
         };
-        let database = Database { pools, replica: replica.into(), witness };
+        let replica = replica.into();
+        let database = Database { pools, replica, witness, statements: Arc::default(), suspect };
         migrations::run(&database).await?;
         Ok(database)
     }
@@ -100,13 +109,36 @@ impl Database {
         matches!(self.pools, Pools::Sqlite { .. })
     }
 
+    /// This process's name among those that share the database.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    /// How many statements were run so far.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// The pool of PostgreSQL.
+    pub(crate) fn postgres(&self) -> Option<&sqlx::PgPool> {
+        match &self.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres { pool } => Some(pool),
+        }
+    }
+
+    /// A connection broke, so the others may have: none of those that are open now is used again.
+    pub fn suspect_connections(&self) {
+        *self.suspect.lock() = Some(Instant::now());
+    }
+
     /// A connection for reading.
     pub async fn read(&self) -> Result<Connection> {
         let handle = match &self.pools {
             Pools::Sqlite { read, .. } => Handle::Sqlite(read.lease().await?),
             Pools::Postgres { pool } => Handle::Postgres(pool.acquire().await?),
         };
-        Ok(Connection { handle })
+        Ok(Connection { handle, statements: self.statements.clone() })
     }
 
     /// A transaction for writing, with the head of the log locked: it is the only one that writes until its end.
@@ -128,7 +160,7 @@ impl Database {
             Pools::Sqlite { write, .. } => Handle::Sqlite(write.begin().await?),
             Pools::Postgres { pool } => Handle::PostgresTx(pool.begin().await?, Batch::default()),
         };
-        Ok(Connection { handle })
+        Ok(Connection { handle, statements: self.statements.clone() })
     }
 
     /// Reserves `count` numbers of a counter for this process: it returns the first. Reserved numbers that are not
@@ -143,18 +175,6 @@ impl Database {
         let next = row.map_or(Ok(1 + count), |row| row.int(0))?;
         connection.end().await?;
         Ok(next - count)
-    }
-
-    /// Listens for the heads that replicas publish. `None` on SQLite, which has no replicas.
-    pub async fn listen(&self) -> Result<Option<Listener>> {
-        match &self.pools {
-            Pools::Sqlite { .. } => Ok(None),
-            Pools::Postgres { pool } => {
-                let mut inner = PgListener::connect_with(pool).await?;
-                inner.listen(log::CHANNEL).await?;
-                Ok(Some(Listener { inner }))
-            }
-        }
     }
 
     /// Moves the write-ahead log into the database file (SQLite; nothing to do on PostgreSQL). With `all`, readers
@@ -183,19 +203,6 @@ impl Database {
     }
 }
 
-/// Hears of commits of all replicas.
-pub struct Listener {
-    inner: PgListener,
-}
-
-impl Listener {
-    /// Waits for the next notification. After an error, or after `None` (the connection was lost and made anew), the
-    /// log must be read, since notifications may have been missed.
-    pub async fn next(&mut self) -> Result<Option<()>> {
-        Ok(self.inner.try_recv().await?.map(|_| ()))
-    }
-}
-
 async fn open_sqlite(options: &Options) -> Result<Pools> {
     let path = sqlite::path(&options.url)?;
     let write = sqlite::Pool::writer(&path);
@@ -204,10 +211,10 @@ async fn open_sqlite(options: &Options) -> Result<Pools> {
     Ok(Pools::Sqlite { read: sqlite::Pool::readers(&path, options.connections), write })
 }
 
-async fn open_postgres(options: &Options) -> Result<Pools> {
+async fn open_postgres(options: &Options, replica: &str, suspect: Suspect) -> Result<Pools> {
     let connect = PgConnectOptions::from_str(&options.url)
         .map_err(|e| Error::Url(e.to_string()))?
-        .application_name("myelin")
+        .application_name(&crate::replicas::application(replica))
         .statement_cache_capacity(512)
         // Our statements are probes of indexes and rows by UNNEST: planning each anew for its arguments costs more than
         // running it, and compiling it more still. Nor is a table that is small today to be read whole for ever.
@@ -218,6 +225,11 @@ async fn open_postgres(options: &Options) -> Result<Pools> {
         .min_connections(1)
         .acquire_timeout(Duration::from_secs(20))
         .test_before_acquire(false)
+        .before_acquire(move |_, about| {
+            let broke = *suspect.lock();
+            let is_good = broke.is_none_or(|broke| about.age < broke.elapsed());
+            Box::pin(async move { Ok(is_good) })
+        })
         .connect_with(connect)
         .await?;
     Ok(Pools::Postgres { pool })
@@ -226,6 +238,7 @@ async fn open_postgres(options: &Options) -> Result<Pools> {
 impl Connection {
     /// The connection, with everything run that was put off.
     async fn raw(&mut self) -> Result<Raw<'_>> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
         self.flush().await?;
         Ok(match &mut self.handle {
             Handle::Sqlite(c) => Raw::Sqlite(c),
@@ -345,6 +358,7 @@ impl Connection {
         if columns.iter().any(|c| c.len() != rows) {
             return Err(Error::Arity { statement: head(bulk.into), wanted: rows, given: 0 });
         }
+        self.statements.fetch_add(1, Ordering::Relaxed);
         match &mut self.handle {
             Handle::Sqlite(c) => c.bulk(bulk, columns, rows),
             Handle::PostgresTx(..) => self.put_off(bulk, columns).await,

@@ -10,6 +10,7 @@
 //! * [`changes`] are rows that many writers planned, written together.
 //! * [`log`] is the ordered log of everything that a reader must react to.
 //! * [`epochs`] and [`witness`] are about a database that was taken back to an earlier state.
+//! * [`replicas`] tells processes that share a database of each other.
 //! * the other modules bear the names of the specification's nouns.
 
 mod batch;
@@ -20,6 +21,7 @@ pub mod error;
 pub mod keys;
 pub mod log;
 pub mod migrations;
+pub mod replicas;
 pub mod rooms;
 mod sqlite;
 pub mod statement;

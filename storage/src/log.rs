@@ -12,9 +12,6 @@ use crate::database::{Connection, Tx};
 use crate::error::Result;
 use crate::statement::{Bulk, Col, Sql};
 
-/// The channel on which PostgreSQL tells replicas of a new head.
-pub const CHANNEL: &str = "myelin_log";
-
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $value:literal),* $(,)?) => {
         /// What an entry tells of; scope and object are said for each.
@@ -103,13 +100,15 @@ pub(crate) async fn move_head(
         "INSERT INTO writers(replica, batch) VALUES ($1, $2) \
          ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch",
     );
-    // What an UPDATE returns is computed, as a SELECT in a WITH would not be.
-    const MOVE: Sql = Sql::per(
-        "UPDATE head SET pos = $1",
-        "UPDATE head SET pos = $1 RETURNING pg_notify('myelin_log', '')",
-    );
     connection.write(NOTE, args![replica, batch]).await?;
-    connection.write(MOVE, args![pos]).await
+    if connection.is_sqlite() {
+        return connection.write(Sql::both("UPDATE head SET pos = $1"), args![pos]).await;
+    }
+    // What an UPDATE returns is computed, as a SELECT in a WITH would not be.
+    const MOVE: Sql = Sql::both(
+        "UPDATE head SET pos = $1 RETURNING pg_notify('myelin_log', $1::bigint::text || ' ' || $2)",
+    );
+    connection.write(MOVE, args![pos, replica]).await
 }
 
 /// Writes entries.
@@ -151,9 +150,11 @@ pub async fn oldest(connection: &mut Connection) -> Result<i64> {
     connection.one(OLDEST, &[]).await?.map_or(Ok(1), |row| row.int(0))
 }
 
-/// Deletes the entries up to and including `pos`.
-pub async fn trim(tx: &mut Tx, pos: i64) -> Result<u64> {
-    tx.run(Sql::both("DELETE FROM log WHERE pos <= $1"), args![pos]).await
+/// Deletes the oldest entries up to and including `pos`, at most `limit`; gives their number.
+pub async fn trim(tx: &mut Tx, pos: i64, limit: i64) -> Result<u64> {
+    const TRIM: Sql =
+        Sql::both("DELETE FROM log WHERE pos IN (SELECT pos FROM log WHERE pos <= $1 ORDER BY pos LIMIT $2)");
+    tx.run(TRIM, args![pos, limit]).await
 }
 
 /// A value of the database as a whole, such as its server's name.

@@ -12,6 +12,7 @@ pub mod memberships;
 pub mod receipts;
 pub mod relations;
 pub mod state;
+pub mod unread;
 
 /// A room as it stands.
 #[derive(Clone, Debug)]

@@ -59,3 +59,27 @@ pub async fn take_back(database: &Database, pos: i64) -> Result<()> {
 pub async fn open(options: &Options, replica: &str) -> Result<Database> {
     Database::open(options, replica).await
 }
+
+/// Ends all of a replica's sessions on PostgreSQL, as a failing network would; gives how many there were.
+pub async fn cut(database: &Database, replica: &str) -> Result<i64> {
+    const CUT: Sql = Sql::per(
+        "SELECT 0 WHERE $1 = ''",
+        "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name = $1",
+    );
+    let mut connection = database.read().await?;
+    let row = connection.one(CUT, args![crate::replicas::application(replica).as_str()]).await?;
+    row.map_or(Ok(0), |row| row.int(0))
+}
+
+/// Lets PostgreSQL take new sessions on this database, or refuse them.
+pub async fn take_connections(database: &Database, take: bool) -> Result<()> {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let Some(pool) = database.postgres() else { return Ok(()) };
+    let options = (*pool.connect_options()).clone();
+    let name = options.get_database().unwrap_or_default().replace('"', "");
+    let text = format!("ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS {take}");
+    let mut connection = options.database("postgres").connect().await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}

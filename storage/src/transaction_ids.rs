@@ -1,7 +1,7 @@
 //! Transaction ids of clients: a request repeated with the same id gets the first answer and does nothing again.
 
 use crate::args;
-use crate::database::Connection;
+use crate::database::{Connection, Tx};
 use crate::error::Result;
 use crate::statement::Sql;
 
@@ -34,4 +34,13 @@ pub(crate) async fn known(
     let ids: Vec<&str> = transactions.iter().map(|t| t.2.as_str()).collect();
     let rows = connection.all(KNOWN, args![devices.as_slice(), scopes.as_slice(), ids.as_slice()]).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?, row.text(2)?))).collect()
+}
+
+/// Deletes ids from before a time, at most `limit`; gives their number.
+pub async fn delete_older(tx: &mut Tx, before: i64, limit: i64) -> Result<u64> {
+    const DELETE: Sql = Sql::both(
+        "DELETE FROM transaction_ids WHERE (device_pk, scope, txn_id) IN \
+         (SELECT device_pk, scope, txn_id FROM transaction_ids WHERE ts < $1 ORDER BY ts LIMIT $2)",
+    );
+    tx.run(DELETE, args![before, limit]).await
 }

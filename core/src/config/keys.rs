@@ -137,7 +137,7 @@ pub const KEYS: &[Key] = &[
         "limits.cache_bytes",
         Kind::Size { min: 1 << 20, max: 1 << 40 },
         r#""64 MiB""#,
-        "What all caches together may hold.",
+        "What all caches together may hold; each gets its part by need. The process takes about as much again besides.",
     ),
     key(
         "limits.login.enabled",

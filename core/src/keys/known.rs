@@ -4,6 +4,7 @@
 //! cross-signing keys are is the same for everybody who asks; an entry of the log ([`Kind::DeviceList`]) throws it away.
 //! One-time keys are never here.
 
+use crate::cache::{Cache, Caches, Weight};
 use crate::error::Result;
 use crate::log::Reader;
 use crate::server::Server;
@@ -12,12 +13,8 @@ use myelin_storage::keys::cross_signing::{self, CrossSigningRow, SignatureRow};
 use myelin_storage::keys::device_keys::{self, DeviceKeysRow};
 use myelin_storage::log::Kind;
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Users whose keys are kept.
-const KEPT: usize = 10_000;
 
 /// What a user published.
 #[derive(Debug, Default)]
@@ -35,9 +32,21 @@ pub struct KnownKeys {
     changes: Mutex<u64>,
 }
 
-impl Default for KnownKeys {
-    fn default() -> KnownKeys {
-        KnownKeys { users: Cache::new(KEPT), changes: Mutex::new(0) }
+impl Weight for Arc<UserKeys> {
+    fn weight(&self) -> usize {
+        /// A row without its texts.
+        const ROW: usize = 150;
+        let devices = self.devices.iter().map(|row| row.json.len() + ROW);
+        let keys = self.cross_signing.iter().map(|row| row.json.len() + ROW);
+        let signatures = self.signatures.iter().map(|row| row.signature.len() + 2 * ROW);
+        devices.chain(keys).chain(signatures).sum()
+    }
+}
+
+impl KnownKeys {
+    /// None yet.
+    pub fn new(caches: &Caches) -> KnownKeys {
+        KnownKeys { users: caches.cache(6, 1_500), changes: Mutex::new(0) }
     }
 }
 
@@ -51,7 +60,7 @@ impl Reader for KnownKeys {
         if changed.peek().is_some() {
             let mut changes = self.changes.lock();
             *changes += 1;
-            changed.for_each(|entry| drop(self.users.remove(&entry.scope)));
+            changed.for_each(|entry| self.users.remove(&entry.scope));
         }
     }
 }

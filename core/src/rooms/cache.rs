@@ -4,6 +4,7 @@
 //! commits put the new snapshot there before they become visible; a commit of another replica throws it away, and the
 //! next who needs it reads it anew. Events and nodes never change (but for redactions), so they are cached by number.
 
+use crate::cache::{Cache, Caches, Weight};
 use crate::error::{Error, Result};
 use crate::events::pdu::Pdu;
 use crate::log::Reader;
@@ -17,13 +18,16 @@ use myelin_storage::log::Kind;
 use myelin_storage::rooms::events::{self, EventRow, Order};
 use myelin_storage::{Database, Entry, rooms};
 use parking_lot::{Mutex, RwLock};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use ruma::room_version_rules::RoomVersionRules;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+
+/// What a state key takes in memory, roughly: it stands in two lists.
+const STATE_KEY: usize = 150;
+/// What its newest events, its members in brief and its snapshot take.
+const BESIDES: usize = 1_500;
 
 /// A room in memory.
 pub struct Room {
@@ -125,18 +129,21 @@ impl std::ops::Deref for Stored {
     }
 }
 
-#[derive(Clone)]
-struct Weigh;
-
-impl Weighter<i64, Stored> for Weigh {
-    fn weight(&self, _: &i64, stored: &Stored) -> u64 {
-        stored.pdu.weight() as u64
+impl Weight for Stored {
+    fn weight(&self) -> usize {
+        size_of::<Stored>() + self.pdu.weight()
     }
 }
 
-impl Weighter<NodeId, Arc<Node>> for Weigh {
-    fn weight(&self, _: &NodeId, _: &Arc<Node>) -> u64 {
-        (std::mem::size_of::<Node>() + 64) as u64
+impl Weight for Arc<Node> {
+    fn weight(&self) -> usize {
+        size_of::<Node>() + 16
+    }
+}
+
+impl Weight for Arc<Room> {
+    fn weight(&self) -> usize {
+        size_of::<Room>() + BESIDES + self.keys.read().len() as usize * STATE_KEY
     }
 }
 
@@ -145,25 +152,24 @@ pub struct Rooms {
     database: Database,
     by_id: Cache<OwnedRoomId, i64>,
     rooms: Cache<i64, Arc<Room>>,
-    events: Cache<i64, Stored, Weigh>,
+    events: Cache<i64, Stored>,
     event_pks: Cache<OwnedEventId, i64>,
-    nodes: Cache<NodeId, Arc<Node>, Weigh>,
+    nodes: Cache<NodeId, Arc<Node>>,
 }
 
 /// Nodes that an operation on a tree has at hand.
 pub(crate) type View = HashMap<NodeId, Arc<Node>>;
 
 impl Rooms {
-    /// Empty caches over a database; `bytes` is what events and nodes may take.
-    pub fn new(database: Database, bytes: usize) -> Rooms {
-        let bytes = bytes as u64;
+    /// Empty caches over a database.
+    pub fn new(database: Database, caches: &Caches) -> Rooms {
         Rooms {
             database,
-            by_id: Cache::new(10_000),
-            rooms: Cache::new(10_000),
-            events: Cache::with_weighter((bytes / 4096) as usize, bytes * 3 / 4, Weigh),
-            event_pks: Cache::new(20_000),
-            nodes: Cache::with_weighter((bytes / 2048) as usize, bytes / 4, Weigh),
+            by_id: caches.cache(2, 100),
+            rooms: caches.cache(8, 2_000),
+            events: caches.cache(36, 1_500),
+            event_pks: caches.cache(5, 100),
+            nodes: caches.cache(17, 400),
         }
     }
 
@@ -234,7 +240,7 @@ impl Rooms {
         self.events.clear();
         self.event_pks.clear();
         self.nodes.clear();
-        for (_, room) in self.rooms.iter() {
+        for room in self.rooms.values() {
             *room.keys.write() = StateKeys::default();
             *room.recent.lock() = Recent::default();
             *room.brief.lock() = None;
@@ -260,6 +266,8 @@ impl Rooms {
         let keys = rooms::state::keys(&mut connection, room.pk, i64::from(known)).await?;
         drop(connection);
         room.learn_keys(keys);
+        // Counted anew, now that its keys are here.
+        self.rooms.recount(&room.pk);
         let extremities =
             self.events(&row.extremities).await?.into_iter().map(|e| (e.pk, e.event_id.clone())).collect();
         let (guard, root, depth, related) = (row.guard, row.root, row.depth, row.related);

@@ -1,6 +1,11 @@
 //! Who is typing: in memory only, since it is worth nothing a minute later.
 //!
-//! A serial number counts the changes; it stands in the tokens of /sync beside the position of the log.
+//! A serial number tells the changes apart; it stands in the tokens of /sync beside the position of the log. It is the
+//! time of the change in microseconds, or one more than the last.
+//!
+//! Where there are other replicas, every change goes through the database as a note, which all of them hear in one order
+//! and with one time: so a token that one replica gave out means the same to the others. Whether somebody's time is over
+//! each finds out for itself; the serial number of that is the time at which it was over.
 
 use crate::server::Server;
 use parking_lot::Mutex;
@@ -8,6 +13,8 @@ use std::collections::HashMap;
 
 /// Longest time for which somebody types without saying so again, in milliseconds.
 const LONGEST: i64 = 120_000;
+/// Time after which a room in which nobody types is forgotten, in milliseconds.
+const SILENT: i64 = 3_600_000;
 
 /// Who is typing where.
 pub struct Typing {
@@ -29,16 +36,17 @@ struct Room {
 }
 
 impl Typing {
-    /// Nobody types. The serial numbers begin at the time in milliseconds, so that those of an earlier run of the
+    /// Nobody types. The serial numbers begin at the time in microseconds, so that those of an earlier run of the
     /// server, which clients still hold, are smaller.
-    pub fn new(now_ms: i64) -> Typing {
-        Typing { state: Mutex::new(State { serial: now_ms, rooms: HashMap::new() }) }
+    pub fn new(now_us: i64) -> Typing {
+        Typing { state: Mutex::new(State { serial: now_us, rooms: HashMap::new() }) }
     }
 
-    /// Somebody types for so many milliseconds, or has stopped. True when others should hear of it.
-    pub fn set(&self, room_pk: i64, user_pk: i64, now_ms: i64, timeout_ms: Option<i64>) -> bool {
+    /// At some time in microseconds somebody types for so many milliseconds, or has stopped. True when others should
+    /// hear of it.
+    pub fn set(&self, room_pk: i64, user_pk: i64, at_us: i64, timeout_ms: Option<i64>) -> bool {
         let mut state = self.state.lock();
-        let serial = state.serial + 1;
+        let (serial, now_ms) = (at_us.max(state.serial + 1), at_us / 1_000);
         let changed = match timeout_ms {
             Some(timeout) => {
                 let until = now_ms.saturating_add(timeout.clamp(0, LONGEST));
@@ -71,7 +79,14 @@ impl Typing {
         state.expire(now_ms);
         let changed = state.rooms.iter().filter(|(pk, room)| room.serial > serial && is_wanted(**pk));
         let changed = changed.map(|(pk, room)| (*pk, room.users.keys().copied().collect())).collect();
-        (state.serial, changed)
+        // What another replica has told already, this one need not repeat when it hears of it.
+        (state.serial.max(serial), changed)
+    }
+
+    /// Forgets rooms in which nobody has typed for so long that clients that are there know.
+    pub fn forget_silent(&self, now_ms: i64) {
+        let before = now_ms.saturating_sub(SILENT).saturating_mul(1_000);
+        self.state.lock().rooms.retain(|_, room| !room.users.is_empty() || room.serial > before);
     }
 
     /// When somebody in one of the rooms stops typing by saying nothing more.
@@ -83,27 +98,59 @@ impl Typing {
 }
 
 impl State {
-    /// Forgets those who said nothing more, and rooms that have been silent for so long that every client knows.
+    /// Forgets those who said nothing more.
     fn expire(&mut self, now_ms: i64) {
-        let serial = &mut self.serial;
-        for room in self.rooms.values_mut() {
-            let before = room.users.len();
-            room.users.retain(|_, until| *until > now_ms);
-            if room.users.len() < before {
-                *serial += 1;
-                room.serial = *serial;
+        let mut over: Vec<(i64, i64)> = Vec::new();
+        for (room_pk, room) in &mut self.rooms {
+            room.users.retain(|_, until| {
+                let types = *until > now_ms;
+                if !types {
+                    over.push((*until, *room_pk));
+                }
+                types
+            });
+        }
+        over.sort_unstable();
+        for (until, room_pk) in over {
+            self.serial = until.saturating_mul(1_000).max(self.serial + 1);
+            if let Some(room) = self.rooms.get_mut(&room_pk) {
+                room.serial = self.serial;
             }
         }
     }
 }
 
 impl Server {
-    /// Notes that somebody types for so many milliseconds, or has stopped, and wakes those who listen to the room here.
+    /// Notes that somebody types for so many milliseconds, or has stopped, and wakes those who listen to the room.
     pub fn set_typing(&self, room: &crate::rooms::cache::Room, user_pk: i64, timeout_ms: Option<i64>) {
-        if self.typing.set(room.pk, user_pk, self.now_ms(), timeout_ms) {
+        if self.replicas.are_there() {
+            // This replica hears it too, in the order in which all do.
+            self.replicas.tell(note(room.pk, user_pk, timeout_ms));
+        } else if self.typing.set(room.pk, user_pk, self.now_ms().saturating_mul(1_000), timeout_ms) {
             self.online.wake_room(room.pk);
         }
     }
+
+    /// Takes what a replica tells of who is typing.
+    pub(crate) fn hear_typing(&self, at_us: i64, note: &str) {
+        let Some((room_pk, user_pk, timeout_ms)) = read_note(note) else { return };
+        if self.typing.set(room_pk, user_pk, at_us, timeout_ms) {
+            self.online.wake_room(room_pk);
+        }
+    }
+}
+
+/// What replicas tell each other: `typing ROOM USER MILLISECONDS`, without the last when somebody has stopped.
+fn note(room_pk: i64, user_pk: i64, timeout_ms: Option<i64>) -> String {
+    let timeout = timeout_ms.map(|timeout| timeout.to_string()).unwrap_or_default();
+    format!("typing {room_pk} {user_pk} {timeout}")
+}
+
+fn read_note(note: &str) -> Option<(i64, i64, Option<i64>)> {
+    let mut words = note.strip_prefix("typing ")?.split(' ');
+    let (room_pk, user_pk) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let timeout = words.next().filter(|word| !word.is_empty()).map(str::parse).transpose().ok()?;
+    Some((room_pk, user_pk, timeout))
 }
 
 #[cfg(test)]
@@ -115,16 +162,38 @@ mod tests {
         let typing = Typing::new(1_000);
         let start = typing.serial();
         assert!(typing.set(1, 7, 0, Some(100)));
-        assert!(!typing.set(1, 7, 10, Some(100)), "nothing new for others");
+        assert!(!typing.set(1, 7, 10_000, Some(100)), "nothing new for others");
         let (serial, changed) = typing.since(start, 50, |_| true);
         assert_eq!(changed, [(1, vec![7])]);
         assert_eq!(typing.since(serial, 50, |_| true).1, []);
         assert_eq!(typing.next_expiry(|_| true), Some(110));
         assert_eq!(typing.next_expiry(|room| room != 1), None);
         let (serial, changed) = typing.since(serial, 110, |_| true);
-        assert_eq!(changed, [(1, vec![])]);
-        assert!(typing.set(1, 7, 120, Some(100)) && typing.set(1, 7, 130, None));
-        assert!(!typing.set(1, 7, 140, None));
+        assert_eq!((serial, changed), (110_000, vec![(1, vec![])]), "the time at which it was over");
+        assert!(typing.set(1, 7, 120_000, Some(100)) && typing.set(1, 7, 130_000, None));
+        assert!(!typing.set(1, 7, 140_000, None));
         assert_eq!(typing.since(serial, 150, |room| room == 2).1, []);
+        typing.forget_silent(SILENT + 100);
+        assert_eq!(typing.since(0, 150, |_| true).1, [(1, vec![])]);
+        typing.forget_silent(SILENT + 200);
+        assert_eq!(typing.since(0, 150, |_| true).1, []);
+    }
+
+    #[test]
+    fn replicas_agree_on_serial_numbers() {
+        let (one, other) = (Typing::new(5), Typing::new(1_005));
+        for (at, text) in [(2_000_000, note(1, 7, Some(50))), (2_010_000, note(2, 8, Some(50)))] {
+            for replica in [&one, &other] {
+                let (room, user, timeout) = read_note(&text).unwrap();
+                assert!(replica.set(room, user, at, timeout));
+            }
+        }
+        assert_eq!(one.since(0, 2_020, |_| true).0, other.since(0, 2_020, |_| true).0);
+        let (serial, changed) = one.since(2_010_000, 2_055, |_| true);
+        assert_eq!((serial, changed), (2_050_000, vec![(1, vec![])]));
+        assert_eq!(other.since(serial, 2_070, |_| true), (2_060_000, vec![(2, vec![])]));
+        assert_eq!(read_note(&note(3, 4, None)), Some((3, 4, None)));
+        assert_eq!(read_note("typing 3 x 5"), None);
+        assert_eq!(read_note("something 3 4 5"), None);
     }
 }

@@ -16,6 +16,8 @@ pub struct DeviceState {
     counts: Option<Arc<KeyCounts>>,
     moved: u64,
     waiting: Waiting,
+    /// The log told of messages since it was last looked whether a token acknowledges any.
+    came: bool,
 }
 
 /// What is known of the messages that wait for a device.
@@ -41,6 +43,11 @@ impl DeviceState {
     pub(super) fn counts_moved(&mut self) {
         self.counts = None;
         self.moved += 1;
+    }
+
+    /// There are messages, which perhaps another replica hands out: its tokens acknowledge them here.
+    pub(super) fn messages_came(&mut self) {
+        self.came = true;
     }
 }
 
@@ -73,8 +80,12 @@ impl Server {
 
     /// Deletes the messages that a token acknowledges. The token must be of this epoch and of the past.
     pub(super) async fn acknowledge(&self, online: &Online, device_pk: i64, token: &Token) -> Result<()> {
-        let waiting = online.device(device_pk, |device| device.waiting);
+        let (waiting, came) =
+            online.device(device_pk, |device| (device.waiting, std::mem::take(&mut device.came)));
         let wait = match waiting {
+            Waiting::Nothing if came && self.replicas.are_there() => {
+                to_device::waits(self, device_pk, token.to_device).await?
+            }
             Waiting::Nothing => false,
             Waiting::Given => true,
             Waiting::Unknown => to_device::waits(self, device_pk, token.to_device).await?,

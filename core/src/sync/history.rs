@@ -229,9 +229,11 @@ impl Server {
             }
         }
         let key = (ask.reader.device_pk, span.room.pk);
-        let sent = self.online.sent(key, span.full_state);
-        let mut sent = sent.lock();
-        if ask.members == Members::Lazy && !span.full_state {
+        let remembered = self.online.sent(key, span.full_state);
+        let mut sent = remembered.lock();
+        let before = sent.len();
+        // What another replica has sent is not known here, nor whether the device began anew there.
+        if ask.members == Members::Lazy && !span.full_state && !self.replicas.are_there() {
             members.retain(|user, pk| sent.get(user.as_str()) != Some(&*pk));
         }
         for (user, pk) in &*members {
@@ -241,6 +243,11 @@ impl Server {
             if let Some(user) = &event.state_key {
                 sent.insert(user.clone(), event.pk);
             }
+        }
+        let grew = sent.len() > before;
+        drop(sent);
+        if grew {
+            self.online.recount_sent(key);
         }
         Ok(())
     }

@@ -7,16 +7,17 @@
 //!
 //! Whoever waits registers first and looks then, so that nothing falls between.
 
+use crate::cache::{Cache, Caches, Share, Weight};
 use crate::error::Result;
 use crate::log::{self, Reader};
 use crate::sync::account::Preferences;
+use crate::sync::checkpoints::Waiting;
 use crate::sync::device::DeviceState;
 use crate::sync::unread::Unread;
 use myelin_storage::log::Kind;
 use myelin_storage::rooms::memberships::{self, JOIN};
 use myelin_storage::{Database, Entry};
 use parking_lot::{Mutex, RwLock};
-use quick_cache::sync::Cache;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,10 +27,9 @@ use tokio::sync::Notify;
 const IDLE: i64 = 5 * 60_000;
 /// Users that are kept at most.
 const MOST: usize = 50_000;
-/// Members that were sent to devices: (device, room) that are remembered.
-const SENT: usize = 20_000;
-/// Unread counts that are kept.
-const UNREAD: usize = 50_000;
+/// What a user takes in memory, and each room that they are in, roughly.
+const USER: u64 = 600;
+const ROOM: u64 = 80;
 
 /// A user's joined rooms, each with the position of the newest member event.
 pub type Joined = HashMap<i64, i64>;
@@ -62,10 +62,14 @@ pub struct Onlines {
     database: Database,
     users: Mutex<HashMap<i64, Arc<Online>>>,
     listening: RwLock<HashMap<i64, HashSet<i64>>>,
+    /// Bytes that users may take before those who do not wait are forgotten early.
+    allowed: AtomicU64,
     /// Which member events a device has been sent: (device, room) -> (user, event).
     sent: Cache<(i64, i64), SentMembers>,
     /// Unread counts: (user, room).
     pub(super) unread: Cache<(i64, i64), Arc<Unread>>,
+    /// Unread counts that are to be written down.
+    pub(super) waiting: Mutex<Waiting>,
 }
 
 /// The part of [`Onlines`] that hears of entries when they have become visible.
@@ -73,13 +77,15 @@ pub struct Waker(pub Arc<Onlines>);
 
 impl Onlines {
     /// Nobody is online.
-    pub fn new(database: Database) -> Onlines {
+    pub fn new(database: Database, caches: &Caches) -> Onlines {
         Onlines {
             database,
             users: Mutex::default(),
             listening: RwLock::default(),
-            sent: Cache::new(SENT),
-            unread: Cache::new(UNREAD),
+            allowed: AtomicU64::new(u64::MAX),
+            sent: caches.cache(4, 1_000),
+            unread: caches.cache(6, 300),
+            waiting: Mutex::default(),
         }
     }
 
@@ -108,16 +114,40 @@ impl Onlines {
     }
 
     fn sweep(&self, users: &mut HashMap<i64, Arc<Online>>, now_ms: i64) {
+        let idle = self.idle(users, now_ms);
         let mut listening = self.listening.write();
         users.retain(|user_pk, online| {
             let state = online.state.lock();
-            let stays = Arc::strong_count(online) > 1 || now_ms - state.last_used < IDLE;
+            let stays = Arc::strong_count(online) > 1 || state.last_used > idle;
             if !stays {
                 let rooms = state.joined.iter().flat_map(|joined| joined.keys());
                 rooms.for_each(|room| leave(&mut listening, *room, *user_pk));
             }
             stays
         });
+    }
+
+    /// The time before which who asked last counts as gone: earlier where memory is short.
+    fn idle(&self, users: &HashMap<i64, Arc<Online>>, now_ms: i64) -> i64 {
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        let use_of = |online: &Arc<Online>| {
+            let last_used = online.state.lock().last_used;
+            (last_used, online.held())
+        };
+        let mut used: Vec<(i64, u64)> = users.values().map(use_of).collect();
+        let mut over = used.iter().map(|(_, held)| held).sum::<u64>().saturating_sub(allowed);
+        let mut idle = now_ms - IDLE;
+        if over > 0 {
+            used.sort_unstable();
+            for (last_used, held) in used {
+                if over == 0 {
+                    break;
+                }
+                over = over.saturating_sub(held);
+                idle = idle.max(last_used);
+            }
+        }
+        idle
     }
 
     fn get(&self, user_pk: i64) -> Option<Arc<Online>> {
@@ -185,6 +215,11 @@ impl Onlines {
         }
     }
 
+    /// Counts anew what the member events take that a device was sent.
+    pub(super) fn recount_sent(&self, key: (i64, i64)) {
+        self.sent.recount(&key);
+    }
+
     /// The rooms that a user is joined to.
     pub(super) async fn joined(&self, online: &Online) -> Result<Arc<Joined>> {
         if let Some(joined) = online.state.lock().joined.clone() {
@@ -218,7 +253,33 @@ fn leave(listening: &mut HashMap<i64, HashSet<i64>>, room_pk: i64, user_pk: i64)
     }
 }
 
+impl Share for Onlines {
+    fn held(&self) -> u64 {
+        self.users.lock().values().map(|online| online.held()).sum()
+    }
+
+    fn came(&self) -> u64 {
+        0
+    }
+
+    fn allow(&self, bytes: u64) {
+        self.allowed.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Weight for SentMembers {
+    fn weight(&self) -> usize {
+        self.lock().keys().map(|user| user.len() + 48).sum()
+    }
+}
+
 impl Online {
+    /// Bytes, roughly, with the places in the index from rooms to users.
+    fn held(&self) -> u64 {
+        let rooms = self.state.lock().joined.as_ref().map_or(0, |joined| joined.len() as u64);
+        USER + ROOM * rooms
+    }
+
     /// What wakes; [`Notify::notified`] is to be enabled before looking.
     pub fn wake(&self) -> &Notify {
         &self.wake
@@ -263,6 +324,7 @@ impl Reader for Onlines {
                 Kind::Membership
                 | Kind::AccountData
                 | Kind::KeyCounts
+                | Kind::ToDevice
                 | Kind::PrivateReceipt
                 | Kind::Tokens => entry.scope,
                 _ => continue,
@@ -295,6 +357,11 @@ impl Reader for Onlines {
                 Kind::KeyCounts => {
                     if let Some(device) = state.devices.get_mut(&entry.object) {
                         device.counts_moved();
+                    }
+                }
+                Kind::ToDevice => {
+                    if let Some(device) = state.devices.get_mut(&entry.object) {
+                        device.messages_came();
                     }
                 }
                 Kind::Tokens => drop(state.devices.remove(&entry.object)),

@@ -1,8 +1,10 @@
 //! How much a user has not read: counted when somebody asks, not when an event is sent.
 //!
-//! What was counted stays in memory; the next time only the events behind it are looked at. A receipt of the user throws
-//! it away, and it is counted anew from there. An event of one's own reads its thread up to itself.
+//! What was counted stays in memory and, if it took long, on disk ([`super::checkpoints`]); the next time only the events
+//! behind it are looked at. A receipt of the user throws it away, and it is counted anew from there. An event of one's
+//! own reads its thread up to itself.
 
+use crate::cache::Weight;
 use crate::error::{Error, Result};
 use crate::push::rules;
 use crate::rooms::authorize::Powers;
@@ -10,9 +12,10 @@ use crate::rooms::cache::{Room, Stored};
 use crate::rooms::relations::{self, Thread};
 use crate::server::Server;
 use crate::sync::answer::Count;
+use crate::sync::checkpoints;
 use crate::sync::look::{Ask, Moment};
 use crate::sync::online::Online;
-use myelin_storage::rooms::receipts;
+use myelin_storage::rooms::{receipts, unread as written};
 use ruma::OwnedEventId;
 use ruma::push::PushConditionRoomCtx;
 use serde::Deserialize;
@@ -31,17 +34,39 @@ pub(super) struct ReadUpto {
     /// [`Online::receipts`] before it was read.
     receipts: u64,
     rooms: HashMap<i64, HashMap<String, i64>>,
+    /// Counts that were written down: how far was counted, and by thread.
+    written: HashMap<i64, (i64, BTreeMap<String, Count>)>,
+}
+
+impl ReadUpto {
+    /// Where counting a room begins: at what was written down, else at what was read.
+    fn begin(&self, room_pk: i64, joined: i64) -> Unread {
+        let read = self.rooms.get(&room_pk).cloned().unwrap_or_default();
+        let written = self.written.get(&room_pk).filter(|(upto, _)| *upto >= joined).cloned();
+        let (upto, threads) =
+            written.unwrap_or_else(|| (read.get("").copied().unwrap_or(0).max(joined), BTreeMap::new()));
+        Unread { upto, read, threads, looked_at: 0 }
+    }
 }
 
 /// What a user has not read of a room.
 #[derive(Clone, Debug, Default)]
 pub struct Unread {
     /// The position up to which events are counted.
-    upto: i64,
+    pub(super) upto: i64,
     /// How far each thread was read; the empty one stands for all of them.
-    read: HashMap<String, i64>,
+    pub(super) read: HashMap<String, i64>,
     /// Counts by thread.
-    threads: BTreeMap<String, Count>,
+    pub(super) threads: BTreeMap<String, Count>,
+    /// Events that were looked at since the counts were last written down.
+    pub(super) looked_at: usize,
+}
+
+impl Weight for Arc<Unread> {
+    fn weight(&self) -> usize {
+        let threads = self.read.keys().chain(self.threads.keys()).map(|thread| thread.len() + 64);
+        size_of::<Unread>() + threads.sum::<usize>()
+    }
 }
 
 impl Unread {
@@ -93,25 +118,27 @@ impl Server {
     pub(super) async fn unread(&self, moment: &Moment<'_>, room: &Room) -> Result<Arc<Unread>> {
         let (ask, preferences, upto) = (moment.ask, &moment.preferences, moment.upto);
         let key = (ask.reader.user_pk, room.pk);
-        let (mut receipts, mut read) = (moment.read.receipts, moment.read.rooms.get(&room.pk));
         let looked_up;
+        let mut known = &moment.read;
         let mut unread = match self.online.unread.get(&key) {
-            Some(known) if known.upto >= upto => return Ok(known),
-            Some(known) => (*known).clone(),
+            Some(counted) if counted.upto >= upto => return Ok(counted),
+            Some(counted) => (*counted).clone(),
             None => {
-                if read.is_none() {
+                if !known.rooms.contains_key(&room.pk) {
                     looked_up = self.read_upto(moment.online, [room.pk]).await?;
-                    (receipts, read) = (looked_up.receipts, looked_up.rooms.get(&room.pk));
+                    known = &looked_up;
                 }
-                let read = read.cloned().unwrap_or_default();
                 // What was there before the user came is not unread.
-                let joined = moment.joined.get(&room.pk).copied().unwrap_or(0);
-                let upto = read.get("").copied().unwrap_or(0).max(joined);
-                Unread { upto, read, threads: BTreeMap::new() }
+                known.begin(room.pk, moment.joined.get(&room.pk).copied().unwrap_or(0))
             }
         };
+        if unread.upto > upto {
+            // Another replica has counted further: that must not be added to from here.
+            return Ok(Arc::new(unread));
+        }
         let mut rows = self.rooms.newest(room, unread.upto, upto, MOST).await?;
         rows.reverse();
+        let looked_at = rows.len();
         let pks: Vec<i64> = rows.into_iter().map(|(_, pk)| pk).collect();
         let events = self.rooms.events(&pks).await?;
         let mut context = None;
@@ -132,11 +159,16 @@ impl Server {
             })?;
         }
         unread.upto = upto;
-        let unread = Arc::new(unread);
+        unread.looked_at += looked_at;
+        let worth_writing = unread.looked_at >= checkpoints::WORTH;
+        let unread =
+            Arc::new(Unread { looked_at: if worth_writing { 0 } else { unread.looked_at }, ..unread });
         self.online.unread.insert(key, unread.clone());
-        if moment.online.receipts.load(Ordering::Acquire) != receipts {
+        if moment.online.receipts.load(Ordering::Acquire) != known.receipts {
             // The user has read something in the meantime; perhaps it was here.
             self.online.unread.remove(&key);
+        } else if worth_writing {
+            self.online.write_down(key, &unread);
         }
         Ok(unread)
     }
@@ -151,13 +183,15 @@ impl Server {
         let counted = |room: &i64| self.online.unread.contains_key(&(online.user_pk, *room));
         let rooms: Vec<i64> = rooms.into_iter().filter(|room| !counted(room)).collect();
         let mut read: HashMap<i64, _> = rooms.iter().map(|room| (*room, HashMap::new())).collect();
+        let mut counts = HashMap::new();
         if !rooms.is_empty() {
             let mut connection = self.database.read().await?;
             for (room, thread, pos) in receipts::read_upto(&mut connection, online.user_pk, &rooms).await? {
                 read.entry(room).or_default().insert(thread, pos);
             }
+            counts = checkpoints::from_rows(written::get(&mut connection, online.user_pk, &rooms).await?);
         }
-        Ok(ReadUpto { receipts, rooms: read })
+        Ok(ReadUpto { receipts, rooms: read, written: counts })
     }
 
     /// The thread that an event counts in.

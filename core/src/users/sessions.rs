@@ -8,6 +8,7 @@
 //! have been lost; then the older tokens of the device go.
 
 use super::{check_text, hash};
+use crate::cache::{Cache as Map, Caches, Weight};
 use crate::error::{Error, Result};
 use crate::log::Reader;
 use crate::ports::{random_device_id, random_text};
@@ -18,12 +19,9 @@ use myelin_storage::users::refresh_tokens::{self, RefreshToken};
 use myelin_storage::users::{accounts, devices, login_tokens};
 use myelin_storage::{Entry, Tx};
 use parking_lot::Mutex;
-use quick_cache::sync::Cache as Map;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use std::sync::Arc;
 
-/// Sessions in memory.
-const KEPT: usize = 50_000;
 /// How long an access token lives that comes with a refresh token; as in Synapse.
 const ACCESS_TOKEN_MS: i64 = 5 * 60 * 1_000;
 /// How long a refresh token can be used. A device that was away for longer logs in again.
@@ -60,9 +58,16 @@ pub struct Cache {
     revocations: Mutex<u64>,
 }
 
-impl Default for Cache {
-    fn default() -> Cache {
-        Cache { sessions: Map::new(KEPT), revocations: Mutex::new(0) }
+impl Cache {
+    /// Empty, with its share of the memory.
+    pub fn new(caches: &Caches) -> Cache {
+        Cache { sessions: caches.cache(6, 250), revocations: Mutex::new(0) }
+    }
+}
+
+impl Weight for Arc<Session> {
+    fn weight(&self) -> usize {
+        size_of::<Session>() + self.user.as_str().len() + self.device.as_str().len() + 32
     }
 }
 

@@ -193,7 +193,7 @@ async fn walk(database: &Database, steps: Vec<Step>) {
             Step::Trim => {
                 let upto = cursors.into_iter().min().unwrap_or(0);
                 let mut tx = database.write().await.expect("a transaction");
-                log::trim(&mut tx, upto).await.expect("trimming");
+                log::trim(&mut tx, upto, i64::MAX).await.expect("trimming");
                 tx.commit().await.expect("a commit");
                 let mut connection = database.read().await.expect("a connection");
                 assert_eq!(log::oldest(&mut connection).await.expect("the oldest"), upto + 1);

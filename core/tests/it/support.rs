@@ -2,11 +2,12 @@
 
 use myelin_core::Server;
 use myelin_core::config::load;
-use myelin_core::ports::{SystemClock, SystemRandom};
+use myelin_core::ports::{Clock, SystemClock, SystemRandom};
 use myelin_core::server::Parts;
 use myelin_core::users::{accounts, sessions};
 use myelin_storage::{Options, testing};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// One set-up: a database, and the replicas that serve it.
 pub struct Setup {
@@ -23,8 +24,34 @@ impl Setup {
     }
 }
 
+/// A clock that goes when it is told to.
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    /// Stands at the time of the machine's clock.
+    pub fn now() -> Arc<TestClock> {
+        Arc::new(TestClock(AtomicI64::new(SystemClock.now_ms())))
+    }
+
+    /// Goes forward.
+    pub fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Opens a server over a database.
 pub async fn open(options: &Options, replica: &str) -> Arc<Server> {
+    open_with(options, replica, Arc::new(SystemClock)).await
+}
+
+/// Opens a server over a database, with a clock.
+pub async fn open_with(options: &Options, replica: &str, clock: Arc<dyn Clock>) -> Arc<Server> {
     let env = [
         ("MYELIN_SERVER_NAME".to_owned(), "test.example".to_owned()),
         ("MYELIN_LIMITS_PASSWORD_HASHING_MEMORY_KIB".to_owned(), "64".to_owned()),
@@ -34,7 +61,7 @@ pub async fn open(options: &Options, replica: &str) -> Arc<Server> {
         settings,
         database: options.clone(),
         replica: replica.to_owned(),
-        clock: Arc::new(SystemClock),
+        clock,
         random: Arc::new(SystemRandom),
     };
     Server::open(parts).await.expect("the server opens")

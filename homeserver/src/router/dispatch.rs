@@ -29,6 +29,10 @@ pub(super) async fn dispatch(app: App, endpoint: Arc<Endpoint>, request: Request
     };
     tracing::debug!(method = %parts.method, request = route.name, "request");
     finish(async move {
+        if !route.at_any_time {
+            // What another replica acknowledged before this request came is seen by all that follows.
+            app.server.fresh().await?;
+        }
         let incoming = Incoming::new(parts, body, route.guests).await?;
         (route.handler)(app, incoming).await
     })

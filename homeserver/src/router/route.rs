@@ -29,6 +29,7 @@ pub struct Route {
     /// The ruma request or the handler, as the list of endpoints names it.
     pub name: String,
     pub(super) guests: bool,
+    pub(super) at_any_time: bool,
     pub(super) handler: Handler,
 }
 
@@ -50,6 +51,7 @@ impl Route {
             authentication: T::Authentication::NAME,
             name: type_name::<T>(),
             guests: false,
+            at_any_time: false,
             handler,
         }
     }
@@ -58,6 +60,13 @@ impl Route {
     #[must_use]
     pub fn for_guests(mut self) -> Self {
         self.guests = true;
+        self
+    }
+
+    /// Answers also when this replica does not know how things stand, since the answer does not depend on it.
+    #[must_use]
+    pub fn at_any_time(mut self) -> Self {
+        self.at_any_time = true;
         self
     }
 
@@ -134,6 +143,7 @@ where
         authentication,
         name: name.to_owned(),
         guests: false,
+        at_any_time: false,
         handler: Box::new(move |app, incoming| Box::pin(handler(app, incoming))),
     }
 }

@@ -15,6 +15,7 @@ mod login;
 mod ports;
 mod profile;
 mod register;
+mod replicas;
 mod support;
 mod sync;
 mod tidy;

@@ -6,12 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Setup, User, each_setup, ok};
 
-/// A sync behind everything that was answered before: a replica may lag behind another one for a moment, and what a
-/// client has not been told of yet it cannot wait for.
 async fn sync(setup: &Setup, user: &User, query: &str) -> Value {
-    for core in &setup.cores {
-        core.log.catch_up().await.unwrap();
-    }
     ok(setup.get(&format!("/_matrix/client/v3/sync?{query}"), &*user.token).await)
 }
 

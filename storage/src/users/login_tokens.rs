@@ -24,3 +24,12 @@ pub async fn take(tx: &mut Tx, hash: &[u8], now: i64) -> Result<Option<i64>> {
 pub async fn delete_of_user(tx: &mut Tx, user_pk: i64) -> Result<()> {
     tx.run(Sql::both("DELETE FROM login_tokens WHERE user_pk = $1"), args![user_pk]).await.map(drop)
 }
+
+/// Deletes tokens that expired before a time, at most `limit`; gives their number.
+pub async fn delete_expired(tx: &mut Tx, before: i64, limit: i64) -> Result<u64> {
+    const DELETE: Sql = Sql::both(
+        "DELETE FROM login_tokens WHERE token_hash IN \
+         (SELECT token_hash FROM login_tokens WHERE expires_ts < $1 LIMIT $2)",
+    );
+    tx.run(DELETE, args![before, limit]).await
+}

@@ -43,3 +43,12 @@ pub async fn keep_only(tx: &mut Tx, device_pk: i64, hash: &[u8]) -> Result<()> {
 pub async fn delete_of_device(tx: &mut Tx, device_pk: i64) -> Result<()> {
     tx.run(Sql::both("DELETE FROM refresh_tokens WHERE device_pk = $1"), args![device_pk]).await.map(drop)
 }
+
+/// Deletes tokens that expired before a time, at most `limit`; gives their number.
+pub async fn delete_expired(tx: &mut Tx, before: i64, limit: i64) -> Result<u64> {
+    const DELETE: Sql = Sql::both(
+        "DELETE FROM refresh_tokens WHERE token_hash IN \
+         (SELECT token_hash FROM refresh_tokens WHERE expires_ts < $1 LIMIT $2)",
+    );
+    tx.run(DELETE, args![before, limit]).await
+}

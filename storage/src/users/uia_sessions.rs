@@ -26,3 +26,12 @@ pub async fn take(tx: &mut Tx, session: &str, now: i64) -> Result<bool> {
     const TAKE: Sql = Sql::both("DELETE FROM uia_sessions WHERE session = $1 AND expires_ts >= $2");
     Ok(tx.run(TAKE, args![session, now]).await? > 0)
 }
+
+/// Deletes sessions that expired before a time, at most `limit`; gives their number.
+pub async fn delete_expired(tx: &mut Tx, before: i64, limit: i64) -> Result<u64> {
+    const DELETE: Sql = Sql::both(
+        "DELETE FROM uia_sessions WHERE session IN \
+         (SELECT session FROM uia_sessions WHERE expires_ts < $1 LIMIT $2)",
+    );
+    tx.run(DELETE, args![before, limit]).await
+}
