@@ -6,14 +6,13 @@
 use crate::world::{Captured, World, reported};
 use myelin_client::{
     commands::{devices, fingerprint, join, read, send, verify},
-    demo::people::{Device, Person, quiet},
+    demo::people::{Device, Person, quiet, random},
 };
 use serde_json::{Value, json};
 use std::{
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 use tokio::{
@@ -54,8 +53,7 @@ impl Peer {
     }
 
     fn start(world: &World, mut command: Command) -> Self {
-        static STARTED: AtomicUsize = AtomicUsize::new(0);
-        let log = world.home().join(format!("peer-{}.log", STARTED.fetch_add(1, Ordering::Relaxed)));
+        let log = world.home().join(format!("peer-{}.log", random(6)));
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
