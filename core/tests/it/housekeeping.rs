@@ -32,7 +32,9 @@ async fn what_has_had_its_time_goes_and_old_tokens_stay_good() {
             .commit
             .run(move |tx| {
                 Box::pin(async move {
-                    (0..entries).for_each(|_| drop(tx.entry(Kind::Profile, 1, 0)));
+                    (0..entries).for_each(|_| {
+                        tx.entry(Kind::Profile, 1, 0);
+                    });
                     Ok(())
                 })
             })

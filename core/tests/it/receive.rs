@@ -337,7 +337,7 @@ async fn what_is_missing_is_said_and_a_given_state_bridges_a_gap() {
             let Received::Missing { auth, prev } = foreign.deliver(server, &late).await else {
                 panic!("everything is missing")
             };
-            assert_eq!(prev, [topic.clone()]);
+            assert_eq!(prev, std::slice::from_ref(&topic));
             let named = &foreign.events[&late].pdu.auth_events;
             assert_eq!(auth.len(), if version == "12" { named.len() + 1 } else { named.len() });
             // The whole state and what it is judged by, newest first: the order does not matter.
@@ -473,7 +473,7 @@ async fn many_branches_lying_depths_and_long_chains_are_bounded() {
             let sent =
                 server.send_message(&room.id, &session.user, kind, body(round), None).await.expect("sent");
             let event = stored(server, &sent).await;
-            assert!(event.prev_events.len() <= 10 && event.depth <= (1 << 53) - 1);
+            assert!(event.prev_events.len() <= 10 && event.depth < (1 << 53));
             foreign.adopt(&event.pdu);
             let before = state_at(server, &room, event.state_root).await;
             assert_eq!(before, foreign.events[&sent].before, "{}", setup.name);
