@@ -3,7 +3,7 @@
 //! It may be done while the server runs: on PostgreSQL the server hears of it at once, like of another replica. On
 //! SQLite a running server does not hear of it, so stop the server first; the answer says so.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use clap::Subcommand;
 use myelin_core::{
@@ -58,7 +58,7 @@ impl User {
         done
     }
 
-    async fn run_on(&self, server: &Server) -> Result<String, StartError> {
+    async fn run_on(&self, server: &Arc<Server>) -> Result<String, StartError> {
         match self {
             Self::Create { name, password, admin } => {
                 let (password, told) = given_or_random(password.as_deref());
@@ -78,7 +78,8 @@ impl User {
                 Ok(format!("set a new password and logged all devices out{told}{}", restart(server)))
             }
             Self::Deactivate { name, erase } => {
-                accounts::deactivate(server, find(server, name).await?, *erase).await?;
+                let user = accounts::local_user(server, name)?;
+                server.deactivate(&user, find(server, name).await?, *erase).await?;
                 Ok(format!("closed the account{}", restart(server)))
             }
             Self::List => {

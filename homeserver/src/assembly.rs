@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use myelin_core::{
     Server,
     config::{DatabaseUrl, Settings},
-    ports::{SystemClock, SystemRandom, random_text},
+    ports::{Clock, SystemClock, SystemRandom, random_text},
     server::Parts,
     users::{accounts, registration_tokens},
 };
@@ -51,6 +51,11 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
 
 /// Opens the database of the settings, and all that decides on top of it.
 pub async fn open_server(settings: Settings) -> Result<Arc<Server>, StartError> {
+    open_server_with(settings, Arc::new(SystemClock)).await
+}
+
+/// The same with a clock: tests set theirs.
+pub async fn open_server_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Arc<Server>, StartError> {
     let url = match settings.database_url() {
         DatabaseUrl::Sqlite(path) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -64,7 +69,7 @@ pub async fn open_server(settings: Settings) -> Result<Arc<Server>, StartError> 
     };
     let database = Options { url, connections: settings.database.connections };
     let replica = replica_name();
-    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let random = Arc::new(SystemRandom);
     Ok(Server::open(Parts { settings, database, replica, clock, random }).await?)
 }
 

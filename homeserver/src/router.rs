@@ -67,8 +67,8 @@ fn accounts() -> Vec<Route> {
         route(account::close),
         route(account::third_party_ids),
         // Devices
-        route(device::list).for_guests(),
-        route(device::get).for_guests(),
+        route_response(device::list).for_guests(),
+        route_response(device::get).for_guests(),
         route(device::update).for_guests(),
         route(device::delete),
         route(device::delete_several),

@@ -170,6 +170,32 @@ impl Server {
             .await
     }
 
+    /// Closes the account of a user of ours: they leave all rooms, and their sessions, devices and data go; with
+    /// `erase` their profile too.
+    ///
+    /// The rooms come first: when that breaks off, the user can still ask again. Those that a device entered in the
+    /// meantime come afterwards, when no device is left.
+    pub async fn deactivate(self: &Arc<Self>, user: &UserId, user_pk: i64, erase: bool) -> Result<()> {
+        self.leave_all(user, user_pk).await?;
+        users::accounts::close(self, user_pk, erase).await?;
+        self.leave_all(user, user_pk).await
+    }
+
+    /// Leaves all rooms, declines all invitations, takes back all knocks.
+    async fn leave_all(self: &Arc<Self>, user: &UserId, user_pk: i64) -> Result<()> {
+        for row in memberships::of_user(&mut self.database.read().await?, user_pk).await? {
+            if !matches!(row.membership, memberships::JOIN | memberships::INVITE | memberships::KNOCK) {
+                continue;
+            }
+            let room = self.rooms.by_pk(row.room_pk).await?;
+            match self.leave(&room, user, None).await {
+                Ok(()) | Err(Error::Forbidden(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     async fn set_absent(
         self: &Arc<Self>,
         room: &Arc<Room>,

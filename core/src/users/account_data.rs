@@ -21,10 +21,17 @@ pub type Scope = i64;
 /// Global account data.
 pub const GLOBAL: Scope = 0;
 
-/// The number of a room that account data may belong to.
+/// The number of a room that account data may belong to: any room that this server knows. Whether the user is or was in
+/// it does not matter, as in Synapse; account data of rooms that are not known here has no place.
 pub async fn room_scope(server: &Server, room_id: &str) -> Result<Scope> {
+    let found = find_room_scope(server, room_id).await?;
+    found.ok_or_else(|| Error::not_found("the room is not known here"))
+}
+
+/// The same, for those who only look.
+pub async fn find_room_scope(server: &Server, room_id: &str) -> Result<Option<Scope>> {
     let found = rooms::find(&mut server.database.read().await?, room_id).await?;
-    found.map(|room| room.room_pk).ok_or_else(|| Error::not_found("the room is not known here"))
+    Ok(found.map(|room| room.room_pk))
 }
 
 /// Refuses types that have an endpoint of their own.

@@ -1,11 +1,12 @@
 //! Accounts: who may have one, under which name, and how it ends.
 
 use super::devices;
-use super::sessions::{LoggedIn, Opening, Wanted};
+use super::sessions::{self, LoggedIn, Opening, Wanted};
 use super::uia::Completed;
 use crate::config::RegistrationMode;
 use crate::error::{Error, Result};
 use crate::server::Server;
+use myelin_storage::keys::backups;
 use myelin_storage::log::Kind;
 use myelin_storage::users::accounts::{self, Account, GUEST, USER};
 use myelin_storage::users::{account_data, login_tokens, profiles, registration_tokens, uia_sessions};
@@ -26,6 +27,8 @@ pub struct Registration {
     pub password: Option<String>,
     /// A guest's.
     pub guest: bool,
+    /// The guest whose account this becomes; see [`guest_to_upgrade`].
+    pub upgrades: Option<i64>,
     /// The account may administer the server.
     pub admin: bool,
     /// The session to open, if any.
@@ -74,6 +77,24 @@ pub async fn check_available(server: &Server, username: &str) -> Result<()> {
     }
 }
 
+/// The guest who registers to keep their account: they show their token, and want the name that they have.
+///
+/// # Errors
+/// M_FORBIDDEN when the name is somebody's and the token none of theirs, or no guest's.
+pub async fn guest_to_upgrade(server: &Server, username: &str, token: &str) -> Result<Option<i64>> {
+    let user = user_id(server, username)?;
+    if find(server, &user).await?.is_none() {
+        return Ok(None);
+    }
+    match sessions::authenticate(server, token).await {
+        Ok(session) if session.guest && session.user == user => Ok(Some(session.user_pk)),
+        Ok(_) | Err(Error::UnknownToken { .. }) => {
+            Err(Error::forbidden("the name is taken, and the token is not the one of its guest"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// What somebody who registers has to show, or M_FORBIDDEN where nobody may.
 pub fn registration_flows(server: &Server) -> Result<Vec<Vec<AuthType>>> {
     match server.settings.registration.mode {
@@ -86,7 +107,7 @@ pub fn registration_flows(server: &Server) -> Result<Vec<Vec<AuthType>>> {
 
 /// Makes an account.
 pub async fn register(server: &Server, registration: Registration) -> Result<Registered> {
-    let Registration { username, password, guest, admin, login, authentication } = registration;
+    let Registration { username, password, guest, upgrades, admin, login, authentication } = registration;
     let user = match username {
         Some(username) => user_id(server, &username)?,
         None => user_id(server, &random_name(server))?,
@@ -114,13 +135,19 @@ pub async fn register(server: &Server, registration: Registration) -> Result<Reg
                 if let Some(session) = session {
                     uia_sessions::take(tx, &session, now).await?;
                 }
-                let kind = if guest { GUEST } else { USER };
-                if !accounts::insert(tx, user_pk, password_hash.as_deref(), kind, admin, now).await? {
-                    return Err(Error::UserInUse);
+                let hash = password_hash.as_deref();
+                if upgrades == Some(user_pk) && accounts::upgrade(tx, user_pk, hash).await? {
+                    // The guest's sessions are the user's from now on: caches read them anew.
+                    tx.entry(Kind::Tokens, user_pk, 0);
+                } else {
+                    let kind = if guest { GUEST } else { USER };
+                    if !accounts::insert(tx, user_pk, hash, kind, admin, now).await? {
+                        return Err(Error::UserInUse);
+                    }
+                    let name = serde_json::Value::from(localpart).to_string();
+                    profiles::put(tx, user_pk, "displayname", &name).await?;
+                    tx.entry(Kind::Profile, user_pk, 0);
                 }
-                let name = serde_json::Value::from(localpart).to_string();
-                profiles::put(tx, user_pk, "displayname", &name).await?;
-                tx.entry(Kind::Profile, user_pk, 0);
                 match opening {
                     Some(opening) => opening.open(tx, user_pk).await.map(Some),
                     None => Ok(None),
@@ -208,9 +235,9 @@ pub async fn set_password(
         .await
 }
 
-/// Closes an account for ever: sessions, devices and account data go, with `erase` the profile too. The name is never
-/// given again. Leaving the rooms is the caller's.
-pub async fn deactivate(server: &Server, user_pk: i64, erase: bool) -> Result<()> {
+/// Closes an account for ever: sessions, devices, account data and key backups go, with `erase` the profile too. The
+/// name is never given again. The rooms are left by [`Server::deactivate`], which calls this.
+pub(crate) async fn close(server: &Server, user_pk: i64, erase: bool) -> Result<()> {
     server
         .commit
         .run(move |tx| {
@@ -219,6 +246,7 @@ pub async fn deactivate(server: &Server, user_pk: i64, erase: bool) -> Result<()
                 devices::remove_all_but(tx, user_pk, None).await?;
                 login_tokens::delete_of_user(tx, user_pk).await?;
                 account_data::clear(tx, user_pk).await?;
+                backups::clear(tx, user_pk).await?;
                 if erase {
                     profiles::clear(tx, user_pk).await?;
                     tx.entry(Kind::Profile, user_pk, 0);

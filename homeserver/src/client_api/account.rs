@@ -52,7 +52,7 @@ pub async fn close(
     let user = &session.user;
     let operation = format!("deactivate {user} {}", request.body.erase);
     uia::confirm(&app.server, user, &operation, request.body.auth.as_ref()).await?;
-    accounts::deactivate(&app.server, session.user_pk, request.body.erase).await?;
+    app.server.deactivate(user, session.user_pk, request.body.erase).await?;
     Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::Success))
 }
 

@@ -1,45 +1,44 @@
 //! The devices of who asks.
 
+use axum::response::Response;
 use myelin_core::users::{devices, uia};
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedDeviceId, UInt,
+    OwnedDeviceId,
     api::client::{
-        device::{Device, delete_device, delete_devices, get_device, get_devices, update_device},
+        device::{delete_device, delete_devices, get_device, get_devices, update_device},
         uiaa::AuthData,
     },
 };
+use serde_json::{Map, Value, json};
 
 use crate::{
     app::App,
     extract::{Ruma, Session},
-    response::ApiError,
+    response::{ApiError, json},
 };
 
-fn show(device: devices::Device) -> Device {
-    let mut shown = Device::new(device.device_id.into());
-    shown.display_name = device.display_name;
-    let seen = device.last_seen_ts.and_then(|ts| UInt::try_from(ts).ok());
-    shown.last_seen_ts = seen.map(MilliSecondsSinceUnixEpoch);
-    shown
+/// By hand, since ruma writes a null for the address, which is not stored.
+fn show(device: devices::Device) -> Value {
+    let mut shown = Map::new();
+    shown.insert("device_id".to_owned(), device.device_id.into());
+    let name = device.display_name.map(|name| ("display_name".to_owned(), name.into()));
+    let seen = device.last_seen_ts.map(|ts| ("last_seen_ts".to_owned(), ts.into()));
+    shown.extend(name.into_iter().chain(seen));
+    shown.into()
 }
 
 /// `GET /_matrix/client/v3/devices`
-pub async fn list(
-    app: App,
-    request: Ruma<get_devices::v3::Request>,
-) -> Result<get_devices::v3::Response, ApiError> {
+pub async fn list(app: App, request: Ruma<get_devices::v3::Request>) -> Result<Response, ApiError> {
     let devices = devices::list(&app.server, request.identity.user_pk).await?;
-    Ok(get_devices::v3::Response::new(devices.into_iter().map(show).collect()))
+    let devices: Vec<Value> = devices.into_iter().map(show).collect();
+    json(&json!({ "devices": devices }))
 }
 
 /// `GET /_matrix/client/v3/devices/{deviceId}`
-pub async fn get(
-    app: App,
-    request: Ruma<get_device::v3::Request>,
-) -> Result<get_device::v3::Response, ApiError> {
+pub async fn get(app: App, request: Ruma<get_device::v3::Request>) -> Result<Response, ApiError> {
     let device_id = request.body.device_id.as_str();
     let device = devices::get(&app.server, request.identity.user_pk, device_id).await?;
-    Ok(get_device::v3::Response::new(show(device)))
+    json(&show(device))
 }
 
 /// `PUT /_matrix/client/v3/devices/{deviceId}`

@@ -39,11 +39,19 @@ pub async fn register(app: App, request: Ruma<register::v3::Request>) -> Result<
     });
     let registration = match body.kind {
         RegistrationKind::Guest if app.settings.registration.guests => {
-            Registration { guest: true, login, ..Registration::default() }
+            // All that a guest wishes but the device's name is to be ignored.
+            let login = Wanted { display_name: body.initial_device_display_name, ..Wanted::default() };
+            Registration { guest: true, login: Some(login), ..Registration::default() }
         }
         RegistrationKind::Guest => return Err(ApiError::forbidden("guests may not register here")),
         RegistrationKind::User => {
-            if let Some(username) = &body.username {
+            let upgrades = match (&body.username, &body.guest_access_token) {
+                (Some(username), Some(token)) => accounts::guest_to_upgrade(server, username, token).await?,
+                _ => None,
+            };
+            if let Some(username) = &body.username
+                && upgrades.is_none()
+            {
                 accounts::check_available(server, username).await?;
             }
             let operation = format!("register {}", body.username.as_deref().unwrap_or_default());
@@ -55,7 +63,7 @@ pub async fn register(app: App, request: Ruma<register::v3::Request>) -> Result<
             let question = Question { operation: &operation, auth, flows, user: None };
             let authentication = Some(uia::check(server, question).await?);
             let (username, password) = (body.username, body.password);
-            Registration { username, password, login, authentication, ..Registration::default() }
+            Registration { username, password, upgrades, login, authentication, ..Registration::default() }
         }
         _ => return Err(ApiError::invalid_param("kind is neither guest nor user")),
     };

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use myelin_core::users::account_data;
 use ruma::api::client::tag::{create_tag, delete_tag, get_tags};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     app::App,
@@ -14,8 +14,11 @@ use crate::{
 /// `GET /_matrix/client/v3/user/{userId}/rooms/{roomId}/tags`
 pub async fn list(app: App, request: Ruma<get_tags::v3::Request>) -> Result<Response, ApiError> {
     request.identity.check_is(&request.body.user_id)?;
-    let room = account_data::room_scope(&app.server, request.body.room_id.as_str()).await?;
-    let tags = account_data::tags(&app.server, request.identity.user_pk, room).await?;
+    let room_id = request.body.room_id.as_str();
+    let tags = match account_data::find_room_scope(&app.server, room_id).await? {
+        Some(room) => account_data::tags(&app.server, request.identity.user_pk, room).await?,
+        None => Map::new(),
+    };
     json(&json!({ "tags": tags }))
 }
 
@@ -39,7 +42,9 @@ pub async fn delete(
 ) -> Result<delete_tag::v3::Response, ApiError> {
     let (session, body) = (request.identity, request.body);
     session.check_is(&body.user_id)?;
-    let room = account_data::room_scope(&app.server, body.room_id.as_str()).await?;
-    account_data::set_tag(&app.server, session.user_pk, room, body.tag, None).await?;
+    // Where nothing is known there is no tag, and taking away what is not there is done.
+    if let Some(room) = account_data::find_room_scope(&app.server, body.room_id.as_str()).await? {
+        account_data::set_tag(&app.server, session.user_pk, room, body.tag, None).await?;
+    }
     Ok(delete_tag::v3::Response::new())
 }

@@ -28,7 +28,8 @@ pub struct Route {
     pub authentication: &'static str,
     /// The ruma request or the handler, as the list of endpoints names it.
     pub name: String,
-    pub(super) guests: bool,
+    /// Whether guests are let in.
+    pub guests: bool,
     pub(super) at_any_time: bool,
     pub(super) handler: Handler,
 }

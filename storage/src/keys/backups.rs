@@ -114,6 +114,12 @@ pub async fn delete(tx: &mut Tx, user_pk: i64, version: i64) -> Result<bool> {
     Ok(tx.run(DELETE, args![user_pk, version]).await? > 0)
 }
 
+/// Deletes all versions of a user with their sessions.
+pub async fn clear(tx: &mut Tx, user_pk: i64) -> Result<()> {
+    tx.run(Sql::both("DELETE FROM backup_sessions WHERE user_pk = $1"), args![user_pk]).await?;
+    tx.run(Sql::both("DELETE FROM backups WHERE user_pk = $1"), args![user_pk]).await.map(drop)
+}
+
 /// Raises the etag of a version.
 pub async fn touch(tx: &mut Tx, user_pk: i64, version: i64) -> Result<()> {
     const TOUCH: Sql = Sql::both("UPDATE backups SET etag = etag + 1 WHERE user_pk = $1 AND version = $2");

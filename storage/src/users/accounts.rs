@@ -79,6 +79,14 @@ pub async fn set_password(tx: &mut Tx, user_pk: i64, password_hash: &str) -> Res
     tx.run(SET, args![user_pk, password_hash]).await.map(drop)
 }
 
+/// Makes a guest's account a user's; false when the account is no guest's, or closed.
+pub async fn upgrade(tx: &mut Tx, user_pk: i64, password_hash: Option<&str>) -> Result<bool> {
+    const UPGRADE: Sql = Sql::both(
+        "UPDATE accounts SET kind = 0, password_hash = $2 WHERE user_pk = $1 AND kind = 1 AND deactivated = 0",
+    );
+    Ok(tx.run(UPGRADE, args![user_pk, password_hash]).await? > 0)
+}
+
 /// Closes an account for ever.
 pub async fn deactivate(tx: &mut Tx, user_pk: i64) -> Result<()> {
     const DEACTIVATE: Sql =
