@@ -16,6 +16,7 @@ pub mod relations;
 pub mod send;
 pub mod serialize;
 pub mod state;
+pub mod state_keys;
 pub mod timeline;
 pub mod typing;
 pub mod version;

@@ -11,7 +11,8 @@ use crate::log::Reader;
 use crate::rooms::append::Queue;
 use crate::rooms::brief::Brief;
 use crate::rooms::recent::{self, Recent};
-use crate::rooms::state::{Index, Node, NodeId, Nodes, TreeError};
+use crate::rooms::state::{Node, NodeId, Nodes, TreeError};
+use crate::rooms::state_keys::StateKeys;
 use crate::rooms::version;
 use myelin_storage::changes::{REJECTED, SOFT_FAILED};
 use myelin_storage::log::Kind;
@@ -69,42 +70,6 @@ pub struct Snapshot {
     pub extremities: Vec<(i64, OwnedEventId)>,
     /// The position up to which this is true for certain.
     pub upto: i64,
-}
-
-/// A room's state keys: pairs of type and state key, numbered.
-#[derive(Default, Debug)]
-pub struct StateKeys {
-    index: HashMap<String, HashMap<String, Index>>,
-    keys: Vec<(Arc<str>, Arc<str>)>,
-}
-
-impl StateKeys {
-    /// The index of a key, if the room ever had it.
-    pub fn find(&self, kind: &str, state_key: &str) -> Option<Index> {
-        self.index.get(kind)?.get(state_key).copied()
-    }
-
-    /// The key at an index.
-    pub fn get(&self, index: Index) -> Option<&(Arc<str>, Arc<str>)> {
-        self.keys.get(usize::try_from(index).ok()?)
-    }
-
-    /// How many keys there are, which is the next index.
-    pub fn len(&self) -> Index {
-        Index::try_from(self.keys.len()).unwrap_or(Index::MAX)
-    }
-
-    /// True before the room's first state event.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// Adds a key under the next index.
-    pub(crate) fn add(&mut self, kind: &str, state_key: &str) {
-        let index = self.len();
-        self.index.entry(kind.to_owned()).or_default().insert(state_key.to_owned(), index);
-        self.keys.push((kind.into(), state_key.into()));
-    }
 }
 
 /// An event with what the database knows about it.
