@@ -50,18 +50,6 @@ pub async fn get_field(server: &Server, user: &UserId, field: &str) -> Result<Va
     value.ok_or_else(|| Error::not_found("the profile has no such field"))
 }
 
-/// Display names of users by their numbers, for those who have one.
-pub async fn display_names(server: &Server, user_pks: &[i64]) -> Result<Vec<(i64, String)>> {
-    let found = profiles::field_of(&mut server.database.read().await?, user_pks, "displayname").await?;
-    let mut names = Vec::with_capacity(found.len());
-    for (user_pk, value) in found {
-        if let Value::String(name) = parse(&value)? {
-            names.push((user_pk, name));
-        }
-    }
-    Ok(names)
-}
-
 fn parse(value: &str) -> Result<Value> {
     serde_json::from_str(value).map_err(|error| Error::Internal(format!("a stored profile: {error}")))
 }

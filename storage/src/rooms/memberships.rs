@@ -75,12 +75,6 @@ pub async fn of_room(connection: &mut Connection, room_pk: i64, membership: i64)
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
-/// How many members of a room have this membership.
-pub async fn count(connection: &mut Connection, room_pk: i64, membership: i64) -> Result<i64> {
-    const COUNT: Sql = Sql::both("SELECT COUNT(*) FROM memberships WHERE room_pk = $1 AND membership = $2");
-    connection.one(COUNT, args![room_pk, membership]).await?.map_or(Ok(0), |row| row.int(0))
-}
-
 /// The first members of a room with one of these memberships: (user, id), for the summary of a room without a name.
 pub async fn heroes(
     connection: &mut Connection,
@@ -131,16 +125,6 @@ pub async fn sharing(connection: &mut Connection, user_pk: i64, others: &[i64]) 
          WHERE t.user_pk = ANY($2) AND t.membership = 2",
     );
     connection.all(SHARING, args![user_pk, others]).await?.iter().map(|row| row.int(0)).collect()
-}
-
-/// All users who are joined to a room that `user_pk` is joined to, the user included.
-pub async fn all_sharing(connection: &mut Connection, user_pk: i64) -> Result<Vec<i64>> {
-    const SHARING: Sql = Sql::both(
-        "SELECT DISTINCT t.user_pk FROM memberships AS m \
-         JOIN memberships AS t ON t.room_pk = m.room_pk AND t.membership = 2 \
-         WHERE m.user_pk = $1 AND m.membership = 2",
-    );
-    connection.all(SHARING, args![user_pk]).await?.iter().map(|row| row.int(0)).collect()
 }
 
 /// The changes of membership in these rooms with `after < pos <= upto`: (room, user, membership, event, position).

@@ -12,20 +12,6 @@ pub async fn all(connection: &mut Connection, user_pk: i64) -> Result<Vec<(Strin
     rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
 }
 
-/// One field of many users: (user, JSON).
-pub async fn field_of(
-    connection: &mut Connection,
-    user_pks: &[i64],
-    field: &str,
-) -> Result<Vec<(i64, String)>> {
-    const FIELD: Sql = Sql::per(
-        "SELECT user_pk, value FROM profiles WHERE field = $2 AND user_pk IN (SELECT value FROM json_each($1))",
-        "SELECT user_pk, value FROM profiles WHERE field = $2 AND user_pk = ANY($1)",
-    );
-    let rows = connection.all(FIELD, args![user_pks, field]).await?;
-    rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
-}
-
 /// Sets a field.
 pub async fn put(tx: &mut Tx, user_pk: i64, field: &str, value: &str) -> Result<()> {
     const PUT: Sql = Sql::both(
