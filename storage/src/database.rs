@@ -114,6 +114,15 @@ impl Database {
         &self.replica
     }
 
+    /// Statements that read a table from end to end so far (SQLite; empty on PostgreSQL). On a table that grows none
+    /// should; tests ask for it.
+    pub fn whole_table_reads(&self) -> Vec<String> {
+        match &self.pools {
+            Pools::Sqlite { read, write } => [read.scans(), write.scans()].concat(),
+            Pools::Postgres { .. } => Vec::new(),
+        }
+    }
+
     /// How many statements were run so far.
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)

@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::statement::{Arg, Bulk, Col};
 use parking_lot::Mutex;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, StatementStatus, ToSql};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) struct Pool {
     path: PathBuf,
     writes: bool,
     idle: Mutex<Vec<Connection>>,
+    /// Statements that read a table from end to end.
+    scans: Mutex<BTreeSet<String>>,
     permits: Arc<Semaphore>,
 }
 
@@ -60,8 +63,14 @@ impl Pool {
     }
 
     fn new(path: &Path, writes: bool, most: usize) -> Arc<Pool> {
-        let (path, idle) = (path.to_owned(), Mutex::default());
-        Arc::new(Pool { path, writes, idle, permits: Arc::new(Semaphore::new(most)) })
+        let permits = Arc::new(Semaphore::new(most));
+        Arc::new(Pool {
+            path: path.to_owned(),
+            writes,
+            idle: Mutex::default(),
+            scans: Mutex::default(),
+            permits,
+        })
     }
 
     /// A connection, when one is free.
@@ -87,6 +96,18 @@ impl Pool {
             other => other?,
         }
         Ok(lease)
+    }
+
+    /// The statements that read a table from end to end so far.
+    pub(crate) fn scans(&self) -> Vec<String> {
+        self.scans.lock().iter().cloned().collect()
+    }
+
+    /// Notes a statement that read a table from end to end: on a table that grows none should.
+    fn look_for_scans(&self, statement: &Statement<'_>, text: &str) {
+        if statement.reset_status(StatementStatus::FullscanStep) > 0 {
+            self.scans.lock().insert(text.to_owned());
+        }
     }
 
     /// Closes the connections that nobody uses, and opens no more.
@@ -134,8 +155,8 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    fn connection(&mut self) -> Result<&mut Connection> {
-        self.connection.as_mut().ok_or(Error::Closed)
+    fn connection(&self) -> Result<&Connection> {
+        self.connection.as_ref().ok_or(Error::Closed)
     }
 
     /// All rows of an answer.
@@ -148,6 +169,8 @@ impl Lease {
         while let Some(row) = rows.next()? {
             all.push((0..columns).map(|column| row.get(column)).collect::<Result<_, _>>()?);
         }
+        drop(rows);
+        self.pool.look_for_scans(&statement, text);
         Ok(all)
     }
 
@@ -155,7 +178,9 @@ impl Lease {
     pub(crate) fn run(&mut self, text: &str, args: &[Arg<'_>]) -> Result<u64> {
         let mut statement = self.connection()?.prepare_cached(text)?;
         bind(&mut statement, args)?;
-        Ok(statement.raw_execute()? as u64)
+        let changed = statement.raw_execute()?;
+        self.pool.look_for_scans(&statement, text);
+        Ok(changed as u64)
     }
 
     /// Runs several statements without arguments.

@@ -17,6 +17,16 @@ pub struct Setup {
     _folder: tempfile::TempDir,
 }
 
+impl Drop for Setup {
+    fn drop(&mut self) {
+        let scans = |replica: &Arc<Server>| testing::scans_of_growing_tables(&replica.database);
+        let scans: Vec<String> = self.replicas.iter().flat_map(scans).collect();
+        if !std::thread::panicking() {
+            assert!(scans.is_empty(), "statements without an index: {scans:#?}");
+        }
+    }
+}
+
 impl Setup {
     /// The replica whose turn it is.
     pub fn replica(&self, turn: usize) -> &Arc<Server> {

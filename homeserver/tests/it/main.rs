@@ -10,6 +10,7 @@ mod cross_origin;
 mod devices;
 mod docs;
 mod epochs;
+mod every_endpoint;
 mod harness;
 mod login;
 mod ports;

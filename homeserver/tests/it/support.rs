@@ -84,6 +84,7 @@ where
         eprintln!("set-up: {name}");
         let setup = Arc::new(Setup::start(replicas, url.as_deref(), variables).await);
         test(setup.clone()).await;
+        setup.check_plans();
         setup.end().await;
     }
 }
@@ -121,6 +122,14 @@ impl Setup {
         let client = Client::new();
         let next = AtomicUsize::new(0);
         Setup { cores, urls, next, client, stop, tasks, _folder: folder }
+    }
+
+    /// No statement may read a table from end to end that grows.
+    fn check_plans(&self) {
+        for core in &self.cores {
+            let scans = testing::scans_of_growing_tables(&core.database);
+            assert!(scans.is_empty(), "statements without an index: {scans:#?}");
+        }
     }
 
     async fn end(&self) {
