@@ -225,6 +225,9 @@ impl From<myelin_core::Error> for ApiError {
             Error::Other { errcode, message } => Self::new(BAD, errcode, message),
             Error::Interactive(info) => Self::uiaa(&info),
             Error::Unavailable(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text),
+            Error::Storage(myelin_storage::Error::Nul) => {
+                Self::invalid_param("U+0000 is not allowed in names and ids")
+            }
             Error::Storage(error) if error.is_passing() => {
                 tracing::warn!(%error, "a request failed for a reason that passes");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "the database cannot do this now")

@@ -279,7 +279,7 @@ impl Connection {
         self.make_way(batch::written(sql.postgres)).await?;
         match &mut self.handle {
             Handle::PostgresTx(_, batch) => {
-                arity(sql.postgres, args)?;
+                check(sql.postgres, args)?;
                 batch.add(sql.postgres, args)
             }
             _ => self.run(sql, args).await.map(drop),
@@ -290,12 +290,12 @@ impl Connection {
     pub async fn all(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         match self.raw().await? {
             Raw::Sqlite(c) => {
-                arity(sql.sqlite, args)?;
+                check(sql.sqlite, args)?;
                 let rows = c.all(sql.sqlite, args)?;
                 Ok(rows.into_iter().map(|row| Row::sqlite(row, sql.sqlite)).collect())
             }
             Raw::Postgres(c) => {
-                arity(sql.postgres, args)?;
+                check(sql.postgres, args)?;
                 let query = sqlx::query_with::<Postgres, _>(sql.postgres, postgres_arguments(args)?);
                 let rows = query.fetch_all(c).await?;
                 Ok(rows.into_iter().map(|row| Row::postgres(row, sql.postgres)).collect())
@@ -312,11 +312,11 @@ impl Connection {
     pub(crate) async fn run(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<u64> {
         match self.raw().await? {
             Raw::Sqlite(c) => {
-                arity(sql.sqlite, args)?;
+                check(sql.sqlite, args)?;
                 c.run(sql.sqlite, args)
             }
             Raw::Postgres(c) => {
-                arity(sql.postgres, args)?;
+                check(sql.postgres, args)?;
                 let query = sqlx::query_with::<Postgres, _>(sql.postgres, postgres_arguments(args)?);
                 Ok(query.execute(c).await?.rows_affected())
             }
@@ -364,6 +364,9 @@ impl Connection {
         if rows == 0 {
             return Ok(());
         }
+        if columns.iter().any(Col::has_nul) {
+            return Err(Error::Nul);
+        }
         if columns.iter().any(|c| c.len() != rows) {
             return Err(Error::Arity { statement: head(bulk.into), wanted: rows, given: 0 });
         }
@@ -393,7 +396,16 @@ impl Connection {
     }
 }
 
-fn arity(text: &'static str, args: &[Arg<'_>]) -> Result<()> {
+/// Refuses arguments that one of the engines would refuse or not notice.
+fn check(text: &'static str, args: &[Arg<'_>]) -> Result<()> {
+    let has_nul = |arg: &Arg<'_>| match *arg {
+        Arg::Text(text) | Arg::OptText(Some(text)) => text.contains('\0'),
+        Arg::Texts(texts) => texts.iter().any(|text| text.contains('\0')),
+        _ => false,
+    };
+    if args.iter().any(has_nul) {
+        return Err(Error::Nul);
+    }
     // SQLite binds a missing argument as NULL without a word, so this is checked in every build.
     let wanted = placeholders(text);
     if wanted == args.len() {

@@ -14,6 +14,9 @@ pub enum Error {
     /// The same of SQLite.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// A text holds U+0000, which PostgreSQL cannot store. It is refused on both engines.
+    #[error("database: a text holds U+0000")]
+    Nul,
     /// The database was closed.
     #[error("database: it is closed")]
     Closed,

@@ -164,6 +164,14 @@ impl Col<'_> {
         }
     }
 
+    pub(crate) fn has_nul(&self) -> bool {
+        match self {
+            Col::Texts(v) => v.iter().any(|text| text.contains('\0')),
+            Col::OptTexts(v) => v.iter().flatten().any(|text| text.contains('\0')),
+            Col::Ints(_) | Col::OptInts(_) | Col::Blobs(_) => false,
+        }
+    }
+
     pub(crate) fn postgres_type(&self) -> &'static str {
         match self {
             Col::Ints(_) | Col::OptInts(_) => "bigint[]",

@@ -45,6 +45,9 @@ pub enum BuildError {
     /// A field is longer than [`MAX_FIELD_BYTES`].
     #[error("{0} is longer than {MAX_FIELD_BYTES} bytes")]
     FieldTooLong(&'static str),
+    /// A field holds U+0000, which cannot be stored.
+    #[error("{0} holds U+0000")]
+    Nul(&'static str),
     /// The content is no object, or holds floats or integers outside of ±(2^53 - 1).
     #[error("the content is not canonical JSON: {0}")]
     Content(serde_json::Error),
@@ -65,6 +68,13 @@ impl PduBuilder {
         rules: &RoomVersionRules,
     ) -> Result<(OwnedEventId, String), BuildError> {
         self.check_lengths()?;
+        let holds_nul = |text: &str| text.contains('\0');
+        if holds_nul(&self.kind) {
+            return Err(BuildError::Nul("type"));
+        }
+        if self.state_key.as_deref().is_some_and(holds_nul) {
+            return Err(BuildError::Nul("state_key"));
+        }
         let mut event = self.into_object(rules)?;
         key.hash_and_sign(server, &mut event, rules)?;
         let event_id = hashes::event_id(&event, rules)?;

@@ -188,9 +188,9 @@ impl Server {
                 continue;
             }
             let room = self.rooms.by_pk(row.room_pk).await?;
-            match self.leave(&room, user, None).await {
-                Ok(()) | Err(Error::Forbidden(_)) => {}
-                Err(error) => return Err(error),
+            // A room that cannot be left must not keep the account open.
+            if let Err(error) = self.leave(&room, user, None).await {
+                tracing::warn!(%error, room = %room.id, "a room could not be left by a user who goes");
             }
         }
         Ok(())

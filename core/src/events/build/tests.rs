@@ -105,6 +105,14 @@ fn sizes_are_limited() {
 }
 
 #[test]
+fn names_hold_no_nul() {
+    let version = RoomVersionId::V12;
+    assert!(matches!(build(builder("m.\0", "{}"), &version), Err(BuildError::Nul("type"))));
+    let key = PduBuilder { state_key: Some("\0".to_owned()), ..builder("m.x", "{}") };
+    assert!(matches!(build(key, &version), Err(BuildError::Nul("state_key"))));
+}
+
+#[test]
 fn content_must_be_canonical() {
     for content in ["[]", r#"{"a":1.5}"#, r#"{"a":9007199254740992}"#, "null"] {
         let error = build(builder("m.x", content), &RoomVersionId::V12).unwrap_err();

@@ -442,6 +442,7 @@ fn forbidden(reason: Reason) -> Error {
 
 fn refused(error: BuildError) -> Error {
     match error {
+        BuildError::Nul(_) => Error::BadJson(error.to_string()),
         BuildError::TooLarge | BuildError::FieldTooLong(_) => Error::TooLarge(error.to_string()),
         BuildError::Content(_) => Error::BadJson(error.to_string()),
         BuildError::RoomId | BuildError::Sign(_) => Error::Internal(error.to_string()),
