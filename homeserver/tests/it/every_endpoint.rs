@@ -200,7 +200,8 @@ async fn nothing_that_is_sent_breaks_an_endpoint() {
             let path = filled(route.paths[0], |name| own(name));
             for body in bodies() {
                 let before = setup.cores[0].log.visible();
-                let is_json = serde_json::from_slice::<Value>(&body).is_ok() || body.is_empty();
+                let is_json =
+                    serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() || body.is_empty();
                 let (status, errcode) = walk.send(&route.method, &path, Some(&alice.token), body).await;
                 let reads_body = matches!(route.method, Method::POST | Method::PUT);
                 assert!(is_json || !reads_body || !status.is_success(), "{path} took what is no JSON");

@@ -65,6 +65,7 @@ CREATE TABLE uia_sessions(
     body TEXT NOT NULL,
     expires_ts BIGINT NOT NULL
 ); -- heap
+CREATE INDEX uia_sessions_expires ON uia_sessions(expires_ts);
 
 -- Devices.
 CREATE TABLE devices(
@@ -97,6 +98,7 @@ CREATE TABLE refresh_tokens(
     device_pk BIGINT NOT NULL,
     expires_ts BIGINT NOT NULL
 ); -- heap
+CREATE INDEX refresh_tokens_expires ON refresh_tokens(expires_ts);
 CREATE INDEX refresh_tokens_device ON refresh_tokens(device_pk);
 
 -- Short-lived tokens for m.login.token, by their SHA-256; used once.
@@ -105,6 +107,7 @@ CREATE TABLE login_tokens(
     user_pk BIGINT NOT NULL,
     expires_ts BIGINT NOT NULL
 ); -- heap
+CREATE INDEX login_tokens_expires ON login_tokens(expires_ts);
 
 -- Profile fields, displayname and avatar_url among them; value is JSON.
 CREATE TABLE profiles(
