@@ -9,16 +9,15 @@ use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
 use crate::log::{self, Entry};
 use crate::migrations;
+use crate::postgres::{self, Suspect};
 use crate::sqlite;
 use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments};
 use crate::witness::Witness;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Transaction};
-use std::str::FromStr;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -44,9 +43,6 @@ pub struct Database {
     statements: Arc<AtomicU64>,
     suspect: Suspect,
 }
-
-/// When connections were last known to break: older ones are not used again.
-type Suspect = Arc<parking_lot::Mutex<Option<Instant>>>;
 
 enum Handle {
     Sqlite(sqlite::Lease),
@@ -90,7 +86,7 @@ impl Database {
         let pools = if options.url.starts_with("sqlite:") {
             open_sqlite(options).await?
         } else if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") {
-            open_postgres(options, replica, suspect.clone()).await?
+            Pools::Postgres { pool: postgres::pool(options, replica, suspect.clone()).await? }
         } else {
             return Err(Error::Url("the URL must begin with sqlite: or postgres:".to_owned()));
         };
@@ -218,30 +214,6 @@ async fn open_sqlite(options: &Options) -> Result<Pools> {
     // The writer comes first: it makes the file, and the readers cannot.
     drop(write.lease().await?);
     Ok(Pools::Sqlite { read: sqlite::Pool::readers(&path, options.connections), write })
-}
-
-async fn open_postgres(options: &Options, replica: &str, suspect: Suspect) -> Result<Pools> {
-    let connect = PgConnectOptions::from_str(&options.url)
-        .map_err(|e| Error::Url(e.to_string()))?
-        .application_name(&crate::replicas::application(replica))
-        .statement_cache_capacity(512)
-        // Our statements are probes of indexes and rows by UNNEST: planning each anew for its arguments costs more than
-        // running it, and compiling it more still. Nor is a table that is small today to be read whole for ever.
-        .options([("plan_cache_mode", "force_generic_plan"), ("jit", "off"), ("enable_seqscan", "off")])
-        .disable_statement_logging();
-    let pool = PgPoolOptions::new()
-        .max_connections(options.connections.max(3))
-        .min_connections(1)
-        .acquire_timeout(Duration::from_secs(20))
-        .test_before_acquire(false)
-        .before_acquire(move |_, about| {
-            let broke = *suspect.lock();
-            let is_good = broke.is_none_or(|broke| about.age < broke.elapsed());
-            Box::pin(async move { Ok(is_good) })
-        })
-        .connect_with(connect)
-        .await?;
-    Ok(Pools::Postgres { pool })
 }
 
 impl Connection {

@@ -21,6 +21,7 @@ pub mod error;
 pub mod keys;
 pub mod log;
 pub mod migrations;
+mod postgres;
 pub mod replicas;
 pub mod rooms;
 mod sqlite;
