@@ -56,7 +56,8 @@ pub async fn take_back(database: &Database, pos: i64) -> Result<()> {
 }
 
 /// Tables that stay small, or that are read whole on purpose: at a start, or by housekeeping once an hour.
-const SMALL: [&str; 6] = ["schema_version", "head", "writers", "counters", "registration_tokens", "meta"];
+const SMALL: [&str; 7] =
+    ["schema_version", "head", "writers", "counters", "registration_tokens", "meta", "epochs"];
 
 /// The statements so far that read a growing table from end to end instead of by an index.
 pub fn scans_of_growing_tables(database: &Database) -> Vec<String> {
