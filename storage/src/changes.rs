@@ -169,7 +169,8 @@ pub struct Outcome {
     pub last: i64,
 }
 
-/// Writes units together. A unit whose rooms moved in the meantime gets [`Error::GuardLost`] and leaves nothing.
+/// Writes units together. A unit whose rooms moved in the meantime gets [`Error::GuardLost`] and leaves nothing. What the
+/// database refuses PostgreSQL says when the rows are sent, by [`Tx::flush`] or with the commit.
 pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome>>> {
     let allowed = check_guards(tx, units).await?;
     let winners: Vec<&Changes> = units.iter().zip(&allowed).filter(|(_, ok)| **ok).map(|(u, _)| *u).collect();
@@ -186,8 +187,6 @@ pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome
     relations::write(tx, &winners).await?;
     gaps::write(tx, &winners).await?;
     write_queues(tx, &winners, &messages, &rows).await?;
-    // Rows that the database refuses are refused here.
-    tx.flush().await?;
     let mut outcomes = outcomes.into_iter();
     Ok(allowed
         .into_iter()

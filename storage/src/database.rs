@@ -230,12 +230,10 @@ impl Connection {
 
     /// Runs the writes that were put off to be one statement.
     pub(crate) async fn flush(&mut self) -> Result<()> {
-        if let Handle::PostgresTx(connection, batch) = &mut self.handle
-            && let Some((text, args)) = batch.take()
-        {
-            sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(&mut **connection).await?;
+        match &mut self.handle {
+            Handle::PostgresTx(connection, batch) => run_batch(connection, batch).await,
+            Handle::Sqlite(_) | Handle::Postgres(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Forgets the writes that were put off.
@@ -248,13 +246,13 @@ impl Connection {
     /// Runs a statement that writes and whose answer nobody needs: on PostgreSQL together with the bulk writes around
     /// it. `$1` and so on are its own arguments.
     pub(crate) async fn write(&mut self, sql: Sql, args: &[Arg<'_>]) -> Result<()> {
-        self.make_way(batch::written(sql.postgres)).await?;
         match &mut self.handle {
-            Handle::PostgresTx(_, batch) => {
+            Handle::PostgresTx(connection, batch) => {
                 check(sql.postgres, args)?;
+                make_way(connection, batch, batch::written(sql.postgres)).await?;
                 batch.add(sql.postgres, args)
             }
-            _ => self.run(sql, args).await.map(drop),
+            Handle::Sqlite(_) | Handle::Postgres(_) => self.run(sql, args).await.map(drop),
         }
     }
 
@@ -345,26 +343,28 @@ impl Connection {
         self.statements.fetch_add(1, Ordering::Relaxed);
         match &mut self.handle {
             Handle::Sqlite(c) => c.bulk(bulk, columns, rows),
-            Handle::PostgresTx(..) => self.put_off(bulk, columns).await,
+            Handle::PostgresTx(connection, batch) => {
+                make_way(connection, batch, batch::table(bulk.into)).await?;
+                batch.add_rows(bulk, columns)
+            }
             Handle::Postgres(_) => Err(Error::Refused("rows are written inside a transaction")),
         }
     }
+}
 
-    async fn put_off(&mut self, bulk: Bulk, columns: &[Col<'_>]) -> Result<()> {
-        self.make_way(batch::table(bulk.into)).await?;
-        match &mut self.handle {
-            Handle::PostgresTx(_, batch) => batch.add_rows(bulk, columns),
-            Handle::Sqlite(_) | Handle::Postgres(_) => Ok(()),
-        }
+/// Runs the parts of a batch as one statement.
+async fn run_batch(connection: &mut PgConnection, batch: &mut Batch) -> Result<()> {
+    if let Some((text, args)) = batch.take() {
+        sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(connection).await?;
     }
+    Ok(())
+}
 
-    /// Parts of one statement do not see each other's rows: a table that one of them writes already needs another
-    /// statement.
-    async fn make_way(&mut self, table: &str) -> Result<()> {
-        match &self.handle {
-            Handle::PostgresTx(_, batch) if batch.writes(table) => self.flush().await,
-            _ => Ok(()),
-        }
+/// Parts of one statement do not see each other's rows: a table that one of them writes already needs another statement.
+async fn make_way(connection: &mut PgConnection, batch: &mut Batch, table: &str) -> Result<()> {
+    match batch.writes(table) {
+        true => run_batch(connection, batch).await,
+        false => Ok(()),
     }
 }
 

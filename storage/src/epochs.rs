@@ -55,7 +55,7 @@ pub async fn begin(tx: &mut Tx, epoch: &Epoch) -> Result<()> {
 
 /// Notes for every user with devices here that their device list changed.
 pub async fn announce_device_lists(tx: &mut Tx) -> Result<()> {
-    const USERS: Sql = Sql::both("SELECT DISTINCT user_pk FROM devices ORDER BY user_pk");
+    const USERS: Sql = Sql::both("/* whole */ SELECT DISTINCT user_pk FROM devices ORDER BY user_pk");
     let users: Result<Vec<i64>> = tx.all(USERS, &[]).await?.iter().map(|row| row.int(0)).collect();
     for user_pk in users? {
         device_lists::changed(tx, user_pk).await?;
@@ -64,11 +64,12 @@ pub async fn announce_device_lists(tx: &mut Tx) -> Result<()> {
 }
 
 /// Moves everything past what may have been given out since the state to which the database was taken back: counters,
-/// guards of rooms (a replica may still know the rooms as they were), and the etags of key backups. Numbers of filters and of backups begin behind the epoch's position by themselves.
+/// guards of rooms (a replica may still know the rooms as they were), and the etags of key backups. Numbers of filters and
+/// of backups begin behind the epoch's position by themselves.
 pub async fn move_numbers(tx: &mut Tx, by: i64, pos: i64) -> Result<()> {
     tx.run(Sql::both("UPDATE counters SET next = next + $1"), args![by]).await?;
-    tx.run(Sql::both("UPDATE rooms SET guard = guard + $1"), args![by]).await?;
-    tx.run(Sql::both("UPDATE backups SET etag = $1"), args![pos]).await.map(drop)
+    tx.run(Sql::both("/* whole */ UPDATE rooms SET guard = guard + $1"), args![by]).await?;
+    tx.run(Sql::both("/* whole */ UPDATE backups SET etag = $1"), args![pos]).await.map(drop)
 }
 
 /// By what the database was recognized when it was last opened.

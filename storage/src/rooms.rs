@@ -56,31 +56,34 @@ impl RoomRow {
     }
 }
 
+/// Rooms as [`RoomRow::read`] reads them, those of which the condition holds.
+macro_rules! rooms_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, ",
+            "(SELECT pos FROM head) FROM rooms WHERE ",
+            $condition
+        )
+    };
+}
+
 /// A room by its id.
 pub async fn find(connection: &mut Connection, room_id: &str) -> Result<Option<RoomRow>> {
-    const FIND: Sql = Sql::both(
-        "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, \
-         (SELECT pos FROM head) FROM rooms WHERE room_id = $1",
-    );
+    const FIND: Sql = Sql::both(rooms_where!("room_id = $1"));
     connection.one(FIND, args![room_id]).await?.as_ref().map(RoomRow::read).transpose()
 }
 
 /// A room by its number.
 pub async fn get(connection: &mut Connection, room_pk: i64) -> Result<Option<RoomRow>> {
-    const GET: Sql = Sql::both(
-        "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, \
-         (SELECT pos FROM head) FROM rooms WHERE room_pk = $1",
-    );
+    const GET: Sql = Sql::both(rooms_where!("room_pk = $1"));
     connection.one(GET, args![room_pk]).await?.as_ref().map(RoomRow::read).transpose()
 }
 
 /// Rooms by their numbers.
 pub async fn many(connection: &mut Connection, room_pks: &[i64]) -> Result<Vec<RoomRow>> {
     const MANY: Sql = Sql::per(
-        "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, \
-         (SELECT pos FROM head) FROM rooms WHERE room_pk IN (SELECT value FROM json_each($1))",
-        "SELECT room_pk, room_id, version, root, guard, depth, related, extremities, published, \
-         (SELECT pos FROM head) FROM rooms WHERE room_pk = ANY($1)",
+        rooms_where!("room_pk IN (SELECT value FROM json_each($1))"),
+        rooms_where!("room_pk = ANY($1)"),
     );
     connection.all(MANY, args![room_pks]).await?.iter().map(RoomRow::read).collect()
 }
