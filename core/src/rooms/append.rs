@@ -17,9 +17,10 @@ mod trees;
 
 use crate::error::{Error, Result};
 use crate::events::pdu::Pdu;
-use crate::rooms::cache::Room;
+use crate::rooms::cache::{Room, Snapshot};
 use crate::rooms::relations;
 use crate::server::Server;
+use myelin_storage::changes::{NewEvent, RoomChange};
 use myelin_storage::rooms::memberships::{BAN, INVITE, JOIN, KNOCK, LEAVE};
 use ruma::{OwnedEventId, OwnedUserId};
 use serde_json::value::RawValue;
@@ -187,6 +188,39 @@ fn membership_number(text: &str) -> Option<i64> {
         "knock" => KNOCK,
         _ => return None,
     })
+}
+
+/// The row of an event that has no place yet.
+fn row(pdu: &Pdu, room: &Room, json: String) -> NewEvent {
+    NewEvent {
+        event_pk: pdu.pk,
+        event_id: pdu.event_id.to_string(),
+        room_pk: room.pk,
+        was_outlier: false,
+        live: false,
+        before_pos: None,
+        depth: pdu.depth,
+        root: pdu.state_root,
+        flags: 0,
+        ts: pdu.origin_server_ts.cast_signed(),
+        json,
+        state_after: None,
+        membership: None,
+        transaction: None,
+    }
+}
+
+/// The row of a room that comes to stand elsewhere.
+fn change(room: &Room, before: &Snapshot, after: &Snapshot) -> RoomChange {
+    RoomChange {
+        room_pk: room.pk,
+        new: None,
+        guard: before.guard,
+        root: after.root,
+        depth: after.depth,
+        related: after.related,
+        extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
+    }
 }
 
 /// The row of an event that relates to another one.

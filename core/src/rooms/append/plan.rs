@@ -1,7 +1,7 @@
 //! Planning: drafts become events, each following the one before, in memory.
 
 use super::trees::Trees;
-use super::{Draft, Request, membership_number, relation, stripped};
+use super::{Draft, Request, change, membership_number, relation, row};
 use crate::error::{Error, Result};
 use crate::events::build::{BuildError, PduBuilder};
 use crate::events::pdu::Pdu;
@@ -10,14 +10,12 @@ use crate::rooms::authorize::{self, Action, Reason};
 use crate::rooms::cache::{Room, Snapshot, View};
 use crate::rooms::lookup;
 use crate::rooms::relations;
-use crate::rooms::state::{self, Index, NodeId};
+use crate::rooms::state::NodeId;
 use crate::rooms::version;
 use crate::server::Server;
 use myelin_storage::changes::{Changes, NewEvent, NewMembership, RoomChange};
-use myelin_storage::rooms::memberships::{INVITE, KNOCK};
 use myelin_storage::transaction_ids;
 use ruma::{OwnedEventId, UserId};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Events that an event of ours follows at most. The specification allows 20; fewer keep events small, and the others
@@ -75,11 +73,8 @@ pub(super) async fn plan(server: &Server, room: &Arc<Room>, requests: &[Request]
         },
         beside,
         changes: Changes::default(),
-        view: View::new(),
-        nodes: Vec::new(),
-        planned: HashMap::new(),
+        trees: Trees::new(server, room),
         pdus: Vec::new(),
-        new_keys: Vec::new(),
     };
     if !planner.beside.is_empty() {
         planner.place.root = planner.merged(&planner.place.extremities.clone(), None).await?;
@@ -101,12 +96,8 @@ struct Planner<'a> {
     /// Extremities that the first event does not follow, because they are too many.
     beside: Vec<(i64, OwnedEventId)>,
     changes: Changes,
-    /// Nodes at hand: those that were loaded, and those that were made here.
-    view: View,
-    nodes: Vec<NodeId>,
-    planned: HashMap<i64, Arc<Pdu>>,
+    trees: Trees<'a>,
     pdus: Vec<Arc<Pdu>>,
-    new_keys: Vec<(String, String)>,
 }
 
 impl Planner<'_> {
@@ -165,7 +156,7 @@ impl Planner<'_> {
         self.changes.redactions.truncate(counts.redactions);
         self.changes.redacted.truncate(counts.redacted);
         self.pdus.truncate(counts.events);
-        self.new_keys.truncate(counts.keys);
+        self.trees.new_keys.truncate(counts.keys);
         self.place = before;
     }
 
@@ -174,7 +165,9 @@ impl Planner<'_> {
         if let Some(same) = self.unchanged(draft).await? {
             return Ok(same);
         }
-        let auth = self.auth_events(draft).await?;
+        let (root, state_key) = (self.place.root, draft.state_key.as_deref());
+        let auth = self.trees.deciding(root, &draft.kind, &draft.sender, state_key, &draft.content).await?;
+        let auth = auth.map_err(|reason| Error::bad_json(reason.0))?;
         let rules = &self.room.rules;
         let is_create = draft.kind == "m.room.create";
         let named = |event: &&Arc<Pdu>| !(version::room_id_is_hash(rules) && &*event.kind == "m.room.create");
@@ -213,42 +206,9 @@ impl Planner<'_> {
         Ok(same.then(|| current.event_id.clone()))
     }
 
-    /// The state that decides about a draft, the create event always among it.
-    async fn auth_events(&mut self, draft: &Draft) -> Result<Vec<Arc<Pdu>>> {
-        let state_key = draft.state_key.as_deref();
-        let rules = &self.room.rules;
-        let mut types = authorize::auth_types(rules, &draft.kind, &draft.sender, state_key, &draft.content)
-            .map_err(|reason| Error::bad_json(reason.0))?;
-        if draft.kind != "m.room.create" && !types.iter().any(|(kind, _)| kind == "m.room.create") {
-            types.push(("m.room.create".to_owned(), String::new()));
-        }
-        let keys: Vec<(&str, &str)> = types.iter().map(|(kind, key)| (kind.as_str(), key.as_str())).collect();
-        self.state(&keys).await
-    }
-
     /// The events at keys of the state that the room has at this place.
     async fn state(&mut self, keys: &[(&str, &str)]) -> Result<Vec<Arc<Pdu>>> {
-        let indexes: Vec<Index> = keys.iter().filter_map(|(kind, key)| self.index(kind, key)).collect();
-        let root = self.place.root;
-        let found =
-            self.server.rooms.on_tree(&mut self.view, |nodes| state::get_many(nodes, root, &indexes)).await?;
-        let mut events = Vec::with_capacity(found.len());
-        for pk in found.into_iter().flatten() {
-            match self.planned.get(&pk) {
-                Some(pdu) => events.push(pdu.clone()),
-                None => events.extend(self.server.rooms.event(pk).await?.map(|stored| stored.pdu)),
-            }
-        }
-        Ok(events)
-    }
-
-    fn index(&self, kind: &str, state_key: &str) -> Option<Index> {
-        let known = self.room.keys.read();
-        if let Some(index) = known.find(kind, state_key) {
-            return Some(index);
-        }
-        let new = self.new_keys.iter().position(|(k, s)| k == kind && s == state_key)?;
-        Some(known.len() + Index::try_from(new).ok()?)
+        self.trees.at(self.place.root, keys).await
     }
 
     /// Whether a redaction may be sent, and what it does to its target.
@@ -277,78 +237,35 @@ impl Planner<'_> {
 
     /// Puts an event at the end of the room.
     async fn place_event(&mut self, pdu: Arc<Pdu>, json: String) -> Result<OwnedEventId> {
-        let root_before = self.place.root;
         let membership = self.membership(&pdu).await?;
-        if let Some(state_key) = &pdu.state_key {
-            self.place.root = self.insert(&pdu.kind, state_key, pdu.pk).await?;
-        }
+        // What stands before it is where the room is now.
+        self.place.root = self.trees.after(&pdu).await?;
         if let Some(relation) = relation(self.server, self.room, &pdu).await? {
             if relations::is_bundled(&relation.2) {
                 self.place.related = self.place.related.max(pdu.depth);
             }
             self.changes.relations.push(relation);
         }
+        let state_after = pdu.is_state().then_some(self.place.root);
         self.changes.events.push(NewEvent {
-            event_pk: pdu.pk,
-            event_id: pdu.event_id.to_string(),
-            room_pk: self.room.pk,
-            was_outlier: false,
             live: true,
-            before_pos: None,
-            depth: pdu.depth,
-            root: root_before,
-            flags: 0,
-            ts: pdu.origin_server_ts.cast_signed(),
-            json,
-            state_after: pdu.is_state().then_some(self.place.root),
+            state_after,
             membership,
-            transaction: None,
+            ..row(&pdu, self.room, json)
         });
         self.place.depth = pdu.depth;
         self.place.extremities = vec![(pdu.pk, pdu.event_id.clone())];
-        self.planned.insert(pdu.pk, pdu.clone());
+        self.trees.plan(pdu.clone());
         let event_id = pdu.event_id.clone();
         self.pdus.push(pdu);
         self.place.counts = Counts {
             events: self.changes.events.len(),
-            keys: self.new_keys.len(),
+            keys: self.trees.new_keys.len(),
             relations: self.changes.relations.len(),
             redactions: self.changes.redactions.len(),
             redacted: self.changes.redacted.len(),
         };
         Ok(event_id)
-    }
-
-    /// Sets a key of the state.
-    async fn insert(&mut self, kind: &str, state_key: &str, event_pk: i64) -> Result<NodeId> {
-        let index = match self.index(kind, state_key) {
-            Some(index) => index,
-            None => {
-                self.new_keys.push((kind.to_owned(), state_key.to_owned()));
-                let last = self.new_keys.len() - 1;
-                self.room.keys.read().len() + Index::try_from(last).unwrap_or(Index::MAX)
-            }
-        };
-        // A path is at most eight nodes long, with a few more where the tree grows upwards.
-        let root = self.place.root;
-        let ids = self.server.ids.nodes.take_above(16, root).await?;
-        let (root, made) = self
-            .server
-            .rooms
-            .on_tree(&mut self.view, |nodes| {
-                let mut next = ids.start;
-                let mut alloc = || {
-                    next += 1;
-                    next - 1
-                };
-                state::insert_many(nodes, root, &[(index, event_pk)], &mut alloc)
-            })
-            .await?;
-        for (id, node) in made {
-            self.nodes.push(id);
-            self.view.insert(id, Arc::new(node));
-        }
-        Ok(root)
     }
 
     /// What a member event means for the table of members, with the stripped state for those who only look in.
@@ -359,31 +276,18 @@ impl Planner<'_> {
         let membership = membership_number(&text)
             .ok_or_else(|| Error::bad_json("the membership is none that the specification knows"))?;
         let user_pk = self.server.ids.user(user_id).await?;
-        let stripped = match membership {
-            INVITE | KNOCK => {
-                let state = self.state(&stripped::keys(pdu.sender.as_str())).await?;
-                Some(stripped::write(state, pdu)?)
-            }
-            _ => None,
-        };
+        let stripped = self.trees.stripped(self.place.root, pdu, membership).await?;
         Ok(Some(NewMembership { user_pk, membership, stripped }))
     }
 
     /// The state behind these extremities together, and behind `root` too.
     async fn merged(&mut self, ends: &[(i64, OwnedEventId)], root: Option<NodeId>) -> Result<NodeId> {
-        let mut trees = Trees::new(self.server, self.room);
-        trees.view = std::mem::take(&mut self.view);
-        trees.new_keys = std::mem::take(&mut self.new_keys);
-        trees.planned = self.pdus.clone();
         let mut roots: Vec<NodeId> = root.into_iter().collect();
         let pks: Vec<i64> = ends.iter().map(|(pk, _)| *pk).collect();
         for end in self.server.rooms.events(&pks).await? {
-            roots.push(trees.after(&end).await?);
+            roots.push(self.trees.after(&end).await?);
         }
-        let merged = trees.resolve(&roots).await?;
-        self.nodes.append(&mut trees.made);
-        (self.view, self.new_keys) = (trees.view, trees.new_keys);
-        Ok(merged)
+        self.trees.resolve(&roots).await
     }
 
     /// The current state is that behind the new events and behind the extremities beside them, which are more than an
@@ -392,13 +296,10 @@ impl Planner<'_> {
         let beside = self.beside.clone();
         self.place.root = self.merged(&beside, Some(self.place.root)).await?;
         self.place.extremities.extend(beside);
-        let mut trees = Trees::new(self.server, self.room);
-        trees.view = std::mem::take(&mut self.view);
-        trees.new_keys = std::mem::take(&mut self.new_keys);
-        trees.planned = self.pdus.clone();
-        let moved = trees.moved(before, self.place.root).await?;
-        (self.view, self.new_keys) = (trees.view, trees.new_keys);
-        self.changes.moves.extend(moved);
+        let changes = self.trees.diff(before, self.place.root).await?;
+        if !changes.is_empty() {
+            self.changes.moves.push(self.trees.moved(&changes, self.place.root).await?);
+        }
         for event in &mut self.changes.events {
             (event.state_after, event.membership) = (None, None);
         }
@@ -416,23 +317,13 @@ impl Planner<'_> {
         };
         let room = self.room;
         if !self.changes.events.is_empty() {
-            self.changes.rooms.push(RoomChange {
-                room_pk: room.pk,
-                new: creates.then(|| (room.id.to_string(), room.version.to_string())),
-                guard: before.guard,
-                root: after.root,
-                depth: after.depth,
-                related: after.related,
-                extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
-            });
+            let new = creates.then(|| (room.id.to_string(), room.version.to_string()));
+            self.changes.rooms.push(RoomChange { new, ..change(room, &before, &after) });
         }
-        let first = i64::from(room.keys.read().len());
-        let numbered = self.new_keys.iter().zip(first..);
-        self.changes.state_keys =
-            numbered.map(|((kind, key), index)| (room.pk, index, kind.clone(), key.clone())).collect();
-        let body = |id: &NodeId| self.view.get(id).map(|node| (*id, room.pk, node.encode()));
-        self.changes.nodes = self.nodes.iter().filter_map(body).collect();
-        Plan { changes: self.changes, pdus: self.pdus, after, view: self.view, answers }
+        let roots = self.changes.events.iter().map(|event| event.root).chain([after.root]);
+        self.changes.nodes = self.trees.nodes_of(roots);
+        self.changes.state_keys = self.trees.state_keys();
+        Plan { changes: self.changes, pdus: self.pdus, after, view: self.trees.view, answers }
     }
 }
 

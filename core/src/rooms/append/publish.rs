@@ -36,15 +36,8 @@ pub(super) async fn commit(
             }
         }
         if moved {
-            {
-                let mut keys = room.keys.write();
-                for (_, index, kind, state_key) in &new_keys {
-                    // A reader may have loaded them between the commit and now.
-                    if *index == i64::from(keys.len()) {
-                        keys.add(kind, state_key);
-                    }
-                }
-            }
+            // A reader may have loaded them between the commit and now.
+            room.learn_keys(new_keys.into_iter().map(|(_, index, kind, key)| (index, kind, key)));
             room.offer(Snapshot { upto: outcome.last, ..after });
         }
     };

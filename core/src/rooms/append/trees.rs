@@ -14,6 +14,7 @@ use crate::state_resolution::{Conflict, ConflictedKey, Plan, ResolveError, Resol
 use myelin_storage::changes::{NewMembership, StateMove};
 use myelin_storage::rooms::memberships::{INVITE, KNOCK, LEAVE};
 use ruma::{OwnedEventId, UserId};
+use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -26,12 +27,12 @@ pub(super) struct Trees<'a> {
     /// Nodes at hand.
     pub(super) view: View,
     /// Those of them that were made here.
-    pub(super) made: Vec<NodeId>,
+    made: HashSet<NodeId>,
     /// State keys that the room has not had yet, numbered from `first_new`.
     pub(super) new_keys: Vec<(String, String)>,
     first_new: Index,
     /// Events that are not stored yet.
-    pub(super) planned: Vec<Arc<Pdu>>,
+    planned: HashMap<EventPk, Arc<Pdu>>,
 }
 
 impl<'a> Trees<'a> {
@@ -65,10 +66,16 @@ impl<'a> Trees<'a> {
         }
     }
 
+    /// Takes an event in that is not stored yet.
+    pub(super) fn plan(&mut self, pdu: Arc<Pdu>) {
+        self.planned.insert(pdu.pk, pdu);
+    }
+
     async fn events(&self, pks: &[EventPk]) -> Result<Vec<Arc<Pdu>>> {
-        let stored = self.server.rooms.events(pks).await?;
-        let planned = self.planned.iter().filter(|pdu| pks.contains(&pdu.pk)).cloned();
-        Ok(stored.into_iter().map(|event| event.pdu).chain(planned).collect())
+        let mut events: Vec<Arc<Pdu>> = pks.iter().filter_map(|pk| self.planned.get(pk).cloned()).collect();
+        let others: Vec<EventPk> = pks.iter().copied().filter(|pk| !self.planned.contains_key(pk)).collect();
+        events.extend(self.server.rooms.events(&others).await?.into_iter().map(|event| event.pdu));
+        Ok(events)
     }
 
     /// The events at keys of a state.
@@ -81,19 +88,35 @@ impl<'a> Trees<'a> {
         self.events(&pks).await
     }
 
-    /// Whether a state allows an event.
-    pub(super) async fn authorize(&mut self, root: NodeId, pdu: &Pdu) -> Result<Result<(), Reason>> {
-        let rules = &self.room.rules;
-        let key = pdu.state_key.as_deref();
-        let mut types = match authorize::auth_types(rules, &pdu.kind, &pdu.sender, key, &pdu.content) {
+    /// The events of a state that decide about an event, the create event always among them.
+    pub(super) async fn deciding(
+        &mut self,
+        root: NodeId,
+        kind: &str,
+        sender: &UserId,
+        state_key: Option<&str>,
+        content: &RawValue,
+    ) -> Result<Result<Vec<Arc<Pdu>>, Reason>> {
+        let mut types = match authorize::auth_types(&self.room.rules, kind, sender, state_key, content) {
             Ok(types) => types,
             Err(reason) => return Ok(Err(reason)),
         };
-        types.push(("m.room.create".to_owned(), String::new()));
+        if kind != "m.room.create" && !types.iter().any(|(kind, _)| kind == "m.room.create") {
+            types.push(("m.room.create".to_owned(), String::new()));
+        }
         let keys: Vec<(&str, &str)> = types.iter().map(|(kind, key)| (kind.as_str(), key.as_str())).collect();
-        let events = self.at(root, &keys).await?;
+        self.at(root, &keys).await.map(Ok)
+    }
+
+    /// Whether a state allows an event.
+    pub(super) async fn authorize(&mut self, root: NodeId, pdu: &Pdu) -> Result<Result<(), Reason>> {
+        let key = pdu.state_key.as_deref();
+        let events = match self.deciding(root, &pdu.kind, &pdu.sender, key, &pdu.content).await? {
+            Ok(events) => events,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let find = |kind: &str, key: &str| events.iter().find(|event| event.is(kind, key)).cloned();
-        Ok(authorize::authorize(rules, pdu, find))
+        Ok(authorize::authorize(&self.room.rules, pdu, find))
     }
 
     /// Continues a state; 0 removes a key.
@@ -112,7 +135,7 @@ impl<'a> Trees<'a> {
         };
         let (root, made) = server.rooms.on_tree(&mut self.view, insert).await?;
         for (id, node) in made {
-            self.made.push(id);
+            self.made.insert(id);
             self.view.insert(id, Arc::new(node));
         }
         Ok(root)
@@ -244,7 +267,7 @@ impl<'a> Trees<'a> {
             let mut stored = self.server.rooms.events_by_ids(&open).await?;
             let mut next = BTreeSet::new();
             for id in open {
-                let planned = || self.planned.iter().find(|pdu| pdu.event_id == id).cloned();
+                let planned = || self.planned.values().find(|pdu| pdu.event_id == id).cloned();
                 let pdu = stored.remove(&id).map(|event| event.pdu).or_else(planned);
                 next.extend(pdu.iter().flat_map(|pdu| pdu.auth_events.iter().cloned()));
                 loaded.insert(id, pdu);
@@ -254,12 +277,8 @@ impl<'a> Trees<'a> {
         Ok(())
     }
 
-    /// What it means that the room's current state becomes another one; `None` where it stays.
-    pub(super) async fn moved(&mut self, from: NodeId, to: NodeId) -> Result<Option<StateMove>> {
-        let changes = self.diff(from, to).await?;
-        if changes.is_empty() {
-            return Ok(None);
-        }
+    /// What it means that the room's current state becomes another one, by changes that are some.
+    pub(super) async fn moved(&mut self, changes: &[Change], to: NodeId) -> Result<StateMove> {
         let mut memberships = Vec::new();
         for change in changes {
             let Some((kind, user_id)) = self.key(change.index) else { continue };
@@ -274,28 +293,36 @@ impl<'a> Trees<'a> {
                 Some(_) => text.as_deref().and_then(membership_number).unwrap_or(LEAVE),
                 None => LEAVE,
             };
-            let is_ours =
-                || UserId::parse(&user_id).is_ok_and(|user| user.server_name() == self.server.name());
-            let stripped = match membership {
-                INVITE | KNOCK if is_ours() => {
-                    let state = self.at(to, &stripped::keys(event.sender.as_str())).await?;
-                    Some(stripped::write(state, &event)?)
-                }
-                _ => None,
-            };
+            let is_ours = UserId::parse(&user_id).is_ok_and(|user| user.server_name() == self.server.name());
+            let stripped = if is_ours { self.stripped(to, &event, membership).await? } else { None };
             let user_pk = self.server.ids.user(&user_id).await?;
             memberships.push((pk, NewMembership { user_pk, membership, stripped }));
         }
-        Ok(Some(StateMove { room_pk: self.room.pk, root: to, memberships }))
+        Ok(StateMove { room_pk: self.room.pk, root: to, memberships })
+    }
+
+    /// What somebody who is invited or knocks is shown of a room in a state; nobody else.
+    pub(super) async fn stripped(
+        &mut self,
+        root: NodeId,
+        own: &Pdu,
+        membership: i64,
+    ) -> Result<Option<String>> {
+        match membership {
+            INVITE | KNOCK => {
+                let state = self.at(root, &stripped::keys(own.sender.as_str())).await?;
+                stripped::write(state, own).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The nodes to be stored so that these trees stand.
-    pub(super) fn nodes_of(&self, roots: &[NodeId]) -> Vec<(i64, i64, Vec<u8>)> {
-        let made: HashSet<NodeId> = self.made.iter().copied().collect();
+    pub(super) fn nodes_of(&self, roots: impl IntoIterator<Item = NodeId>) -> Vec<(i64, i64, Vec<u8>)> {
         let mut wanted = BTreeSet::new();
-        let mut open = roots.to_vec();
+        let mut open: Vec<NodeId> = roots.into_iter().collect();
         while let Some(id) = open.pop() {
-            if made.contains(&id)
+            if self.made.contains(&id)
                 && wanted.insert(id)
                 && let Some(node) = self.view.get(&id)
             {

@@ -6,10 +6,11 @@ use super::{Received, Step};
 use crate::error::Result;
 use crate::events::pdu::Pdu;
 use crate::rooms::append::plan::Plan;
+use crate::rooms::append::{change, row};
 use crate::rooms::authorize::{self, Reason};
 use crate::rooms::cache::{Room, View};
 use crate::server::Server;
-use myelin_storage::changes::{Changes, NewEvent, OUTLIER, REJECTED, RoomChange};
+use myelin_storage::changes::{Changes, NewEvent, OUTLIER, REJECTED};
 use ruma::OwnedEventId;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -53,7 +54,8 @@ pub(super) async fn plan(
         pdu.rejected = verdict.is_err();
         pdu.pk = server.ids.events.next().await?;
         let pdu = Arc::new(pdu);
-        changes.events.push(outlier(room, &pdu, event.json.clone()));
+        let flags = OUTLIER | if pdu.rejected { REJECTED } else { 0 };
+        changes.events.push(NewEvent { root: 0, flags, ..row(&pdu, room, event.json.clone()) });
         here.insert(id.clone(), pdu.clone());
         pdus.push(pdu);
         *answer = verdict.map_or_else(
@@ -66,15 +68,7 @@ pub(super) async fn plan(
     }
     let mut after = (*snapshot).clone();
     after.guard += 1;
-    changes.rooms.push(RoomChange {
-        room_pk: room.pk,
-        new: None,
-        guard: snapshot.guard,
-        root: after.root,
-        depth: after.depth,
-        related: after.related,
-        extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
-    });
+    changes.rooms.push(change(room, &snapshot, &after));
     let plan = Plan { changes, pdus, after, view: View::new(), answers: Vec::new() };
     Ok(Step::Write(Box::new(plan), answers))
 }
@@ -87,25 +81,6 @@ fn verdict(room: &Room, pdu: &Pdu, here: &HashMap<OwnedEventId, Arc<Pdu>>) -> Re
     };
     authorize::check_auth_events(&room.rules, pdu, |id| here.get(id).cloned())?;
     authorize::authorize(&room.rules, pdu, find)
-}
-
-fn outlier(room: &Room, pdu: &Pdu, json: String) -> NewEvent {
-    NewEvent {
-        transaction: None,
-        event_pk: pdu.pk,
-        event_id: pdu.event_id.to_string(),
-        room_pk: room.pk,
-        was_outlier: false,
-        live: false,
-        before_pos: None,
-        depth: pdu.depth,
-        root: 0,
-        flags: OUTLIER | if pdu.rejected { REJECTED } else { 0 },
-        ts: pdu.origin_server_ts.cast_signed(),
-        json,
-        state_after: None,
-        membership: None,
-    }
 }
 
 /// The places of the events, each behind those that it is judged by.

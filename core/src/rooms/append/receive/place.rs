@@ -7,17 +7,15 @@ use crate::error::{Error, Result};
 use crate::events::pdu::Pdu;
 use crate::events::redaction;
 use crate::rooms::append::plan::Plan;
-use crate::rooms::append::relation;
 use crate::rooms::append::trees::Trees;
+use crate::rooms::append::{change, relation, row};
 use crate::rooms::authorize::{self, Action, Reason};
 use crate::rooms::cache::{Room, Snapshot};
 use crate::rooms::lookup;
 use crate::rooms::relations;
 use crate::rooms::state::NodeId;
 use crate::server::Server;
-use myelin_storage::changes::{
-    Changes, HISTORY, NewEvent, OUTLIER, REDACTED, REJECTED, RoomChange, SOFT_FAILED,
-};
+use myelin_storage::changes::{Changes, HISTORY, NewEvent, OUTLIER, REDACTED, REJECTED, SOFT_FAILED};
 use myelin_storage::rooms::{events, gaps};
 use ruma::OwnedEventId;
 use std::cmp::Reverse;
@@ -166,22 +164,8 @@ impl Placing<'_> {
             None => None,
         };
         let pdu = Arc::new(pdu);
-        self.changes.events.push(NewEvent {
-            transaction: None,
-            event_pk: pdu.pk,
-            event_id: pdu.event_id.to_string(),
-            room_pk: self.room.pk,
-            was_outlier,
-            live,
-            before_pos,
-            depth: pdu.depth,
-            root: pdu.state_root,
-            flags,
-            ts: pdu.origin_server_ts.cast_signed(),
-            json,
-            state_after: None,
-            membership: None,
-        });
+        let event = row(&pdu, self.room, json);
+        self.changes.events.push(NewEvent { was_outlier, live, before_pos, flags, ..event });
         let mut after = self.snapshot.clone();
         after.guard += 1;
         if !failed {
@@ -189,19 +173,11 @@ impl Placing<'_> {
         }
         let followed = self.close_gaps(&pdu).await?;
         if live {
-            self.trees.planned.push(pdu.clone());
+            self.trees.plan(pdu.clone());
             self.move_room(&pdu, followed, &mut after).await?;
         }
-        self.changes.rooms.push(RoomChange {
-            room_pk: self.room.pk,
-            new: None,
-            guard: self.snapshot.guard,
-            root: after.root,
-            depth: after.depth,
-            related: after.related,
-            extremities: after.extremities.iter().map(|(pk, _)| *pk).collect(),
-        });
-        self.changes.nodes = self.trees.nodes_of(&[pdu.state_root, after.root]);
+        self.changes.rooms.push(change(self.room, self.snapshot, &after));
+        self.changes.nodes = self.trees.nodes_of([pdu.state_root, after.root]);
         self.changes.state_keys = self.trees.state_keys();
         let view = std::mem::take(&mut self.trees.view);
         Ok(Plan { changes: self.changes, pdus: vec![pdu], after, view, answers: Vec::new() })
@@ -273,8 +249,11 @@ impl Placing<'_> {
 
     /// How the current state moves: by the event alone, as it does when this server makes one, or in another way.
     async fn tell_move(&mut self, pdu: &Pdu, before: NodeId, after: NodeId) -> Result<()> {
-        let Some(mut moved) = self.trees.moved(before, after).await? else { return Ok(()) };
         let changes = self.trees.diff(before, after).await?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut moved = self.trees.moved(&changes, after).await?;
         let event = self.changes.events.last_mut().filter(|_| changes.len() == 1);
         match event.filter(|_| changes.iter().all(|change| change.new == Some(pdu.pk))) {
             Some(event) => {
