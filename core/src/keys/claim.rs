@@ -57,9 +57,7 @@ pub async fn claim(server: &Server, wanted: Wanted) -> Result<Answer> {
                     .iter()
                     .filter_map(|(_, key)| Some((*users.get(&key.device_pk)?, key.device_pk)))
                     .collect();
-                if !changed.is_empty() {
-                    one_time_keys::counts_changed(tx, &changed);
-                }
+                one_time_keys::counts_changed(tx, &changed);
                 Ok(taken)
             })
         })

@@ -72,6 +72,20 @@ pub struct Snapshot {
     pub upto: i64,
 }
 
+impl Snapshot {
+    /// As a room's row says it.
+    pub(super) fn of(row: &rooms::RoomRow, extremities: Vec<(i64, OwnedEventId)>) -> Snapshot {
+        Snapshot {
+            guard: row.guard,
+            root: row.root,
+            depth: row.depth,
+            related: row.related,
+            extremities,
+            upto: row.head,
+        }
+    }
+}
+
 /// An event with what the database knows about it.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -235,8 +249,7 @@ impl Rooms {
         self.rooms.recount(&room.pk);
         let extremities =
             self.events(&row.extremities).await?.into_iter().map(|e| (e.pk, e.event_id.clone())).collect();
-        let (guard, root, depth, related) = (row.guard, row.root, row.depth, row.related);
-        Ok(room.offer(Snapshot { guard, root, depth, related, extremities, upto: row.head }))
+        Ok(room.offer(Snapshot::of(&row, extremities)))
     }
 
     /// The tree of a room's current state as it was at a position that is visible.
@@ -331,7 +344,7 @@ impl Rooms {
             }
         }
         if !missing.is_empty() {
-            let found = rooms::events::find(&mut self.database.read().await?, &missing).await?;
+            let found = events::find(&mut self.database.read().await?, &missing).await?;
             pks.extend(found.into_iter().map(|(_, pk)| pk));
         }
         let events = self.events(&pks).await?;

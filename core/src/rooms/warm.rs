@@ -5,13 +5,12 @@
 //! is needed.
 
 use crate::error::{Error, Result};
-use crate::rooms::brief::{Brief, HEROES};
+use crate::rooms::brief;
 use crate::rooms::cache::{Room, Snapshot, View};
 use crate::rooms::recent::{self, Recent};
 use crate::rooms::state::{self, EventPk, Index, NodeId, TreeError};
 use crate::server::Server;
 use myelin_storage::rooms::events;
-use myelin_storage::rooms::memberships::{self, INVITE, JOIN};
 use myelin_storage::rooms::{RoomRow, many, state as state_rows};
 use ruma::UserId;
 use std::collections::{HashMap, HashSet};
@@ -83,37 +82,30 @@ impl Server {
             }
         }
         let states = self.load_trees(roots, before).await?;
-        let (mut wanted, mut named) = (Vec::new(), HashSet::new());
+        let (mut wanted, mut rooms) = (Vec::new(), Vec::with_capacity(cold.len()));
         for room in &cold {
-            let room_pk = room.row.room_pk;
+            let (room_pk, root) = (room.row.room_pk, room.row.root);
+            let mut named = false;
             let keys = room.room.keys.read();
-            for (index, pk) in states.get(&room.row.root).into_iter().flatten() {
+            for (index, pk) in states.get(&root).into_iter().flatten() {
                 let Some((kind, key)) = keys.get(*index) else { continue };
                 let speaks = || speakers.get(&room_pk).is_some_and(|speakers| speakers.contains(&**key));
                 if all_members || &**kind != "m.room.member" || speaks() {
                     wanted.push(*pk);
                 }
-                if matches!(&**kind, "m.room.name" | "m.room.canonical_alias") && key.is_empty() {
-                    named.insert(room_pk);
-                }
+                named |= brief::names(kind, key);
             }
+            rooms.push((room_pk, root, named));
         }
         self.rooms.events(&wanted).await?;
-        let briefs = self.read_briefs(room_pks, &cold, &named).await?;
+        let mut briefs = self.read_briefs(&rooms).await?;
         for Cold { room, row, recent } in cold {
             let event_id = |pk: &i64| Some((*pk, found.get(pk)?.event_id.clone()));
-            let snapshot = Snapshot {
-                guard: row.guard,
-                root: row.root,
-                depth: row.depth,
-                related: row.related,
-                extremities: row.extremities.iter().filter_map(event_id).collect(),
-                upto: row.head,
-            };
+            let extremities = row.extremities.iter().filter_map(event_id).collect();
             room.recent.lock().offer(recent);
-            let is_current = room.offer(snapshot).root == row.root;
-            if let Some(brief) = briefs.get(&row.room_pk).filter(|_| is_current) {
-                *room.brief.lock() = Some(brief.clone());
+            let is_current = room.offer(Snapshot::of(&row, extremities)).root == row.root;
+            if is_current && let Some(brief) = briefs.remove(&row.room_pk) {
+                *room.brief.lock() = Some(brief);
             }
         }
         Ok(())
@@ -180,36 +172,5 @@ impl Server {
             needed.dedup();
             self.rooms.load_nodes(&mut view, &needed).await?;
         }
-    }
-
-    async fn read_briefs(
-        &self,
-        room_pks: &[i64],
-        cold: &[Cold],
-        named: &HashSet<i64>,
-    ) -> Result<HashMap<i64, Arc<Brief>>> {
-        let nameless: Vec<i64> = room_pks.iter().copied().filter(|pk| !named.contains(pk)).collect();
-        let mut connection = self.database.read().await?;
-        let counts = memberships::counts(&mut connection, room_pks).await?;
-        let mut first: HashMap<i64, Vec<(i64, String)>> = HashMap::new();
-        if !nameless.is_empty() {
-            let most = HEROES as i64 + 1;
-            for (room, user, id) in
-                memberships::heroes_of(&mut connection, &nameless, &[JOIN, INVITE], most).await?
-            {
-                first.entry(room).or_default().push((user, id));
-            }
-        }
-        let counts: HashMap<i64, (i64, i64)> =
-            counts.into_iter().map(|(room, joined, invited)| (room, (joined, invited))).collect();
-        let brief = |cold: &Cold| {
-            let room_pk = cold.row.room_pk;
-            let (joined, invited) = counts.get(&room_pk).copied().unwrap_or_default();
-            let first = first.remove(&room_pk).unwrap_or_default();
-            let brief =
-                Brief { root: cold.row.root, joined, invited, named: named.contains(&room_pk), first };
-            (room_pk, Arc::new(brief))
-        };
-        Ok(cold.iter().map(brief).collect())
     }
 }

@@ -9,36 +9,28 @@ use std::sync::Arc;
 type Events = Vec<Box<RawValue>>;
 
 /// A list of events in an object of its own, as the specification writes most lists.
-#[derive(Debug, Default, Serialize)]
-pub struct List {
+#[derive(Debug, Serialize)]
+pub struct List<E = Box<RawValue>> {
     /// The events.
-    pub events: Events,
+    pub events: Vec<E>,
 }
 
-impl List {
+impl<E> Default for List<E> {
+    fn default() -> List<E> {
+        List { events: Vec::new() }
+    }
+}
+
+impl<E> List<E> {
     /// No events.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 }
 
-impl From<Events> for List {
-    fn from(events: Events) -> List {
+impl<E> From<Vec<E>> for List<E> {
+    fn from(events: Vec<E>) -> List<E> {
         List { events }
-    }
-}
-
-/// Messages for a device, shared with the memory from which they may have come.
-#[derive(Debug, Default, Serialize)]
-pub struct Messages {
-    /// The messages.
-    pub events: Vec<Arc<RawValue>>,
-}
-
-impl Messages {
-    /// No messages.
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
     }
 }
 
@@ -53,9 +45,9 @@ pub struct Answer {
     /// Global account data.
     #[serde(skip_serializing_if = "List::is_empty")]
     pub account_data: List,
-    /// Messages for the device.
-    #[serde(skip_serializing_if = "Messages::is_empty")]
-    pub to_device: Messages,
+    /// Messages for the device, shared with the memory from which they may have come.
+    #[serde(skip_serializing_if = "List::is_empty")]
+    pub to_device: List<Arc<RawValue>>,
     /// Users whose devices changed or who are gone.
     #[serde(skip_serializing_if = "DeviceLists::is_empty")]
     pub device_lists: DeviceLists,

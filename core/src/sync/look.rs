@@ -122,7 +122,7 @@ impl Server {
         answer.keys_changed = changed.key_counts;
         answer.device_one_time_keys_count = counts.one_time.clone();
         answer.device_unused_fallback_key_types = counts.fallback.clone();
-        answer.to_device.events = messages.events;
+        answer.to_device = messages.events.into();
         let token = Token { epoch: self.epoch(), pos: upto, typing: typing_serial, to_device: messages.upto };
         answer.next_batch = self.seal.sealed(&token);
         Ok(answer)

@@ -75,26 +75,9 @@ pub async fn of_room(connection: &mut Connection, room_pk: i64, membership: i64)
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
-/// The first members of a room with one of these memberships: (user, id), for the summary of a room without a name.
+/// The first members of each of these rooms with one of these memberships, `limit` of each: (room, user, id). Rooms
+/// without a name are called after them.
 pub async fn heroes(
-    connection: &mut Connection,
-    room_pk: i64,
-    memberships: &[i64],
-    limit: i64,
-) -> Result<Vec<(i64, String)>> {
-    const HEROES: Sql = Sql::per(
-        "SELECT m.user_pk, u.user_id FROM memberships AS m JOIN users AS u ON u.user_pk = m.user_pk \
-         WHERE m.room_pk = $1 AND m.membership IN (SELECT value FROM json_each($2)) \
-         ORDER BY m.event_pk LIMIT $3",
-        "SELECT m.user_pk, u.user_id FROM memberships AS m JOIN users AS u ON u.user_pk = m.user_pk \
-         WHERE m.room_pk = $1 AND m.membership = ANY($2) ORDER BY m.event_pk LIMIT $3",
-    );
-    let rows = connection.all(HEROES, args![room_pk, memberships, limit]).await?;
-    rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
-}
-
-/// The first members of each of these rooms with one of these memberships, `limit` of each: (room, user, id).
-pub async fn heroes_of(
     connection: &mut Connection,
     room_pks: &[i64],
     memberships: &[i64],
