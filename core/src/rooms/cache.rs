@@ -244,7 +244,7 @@ impl Rooms {
         let known = room.keys.read().len();
         let keys = rooms::state::keys(&mut connection, room.pk, i64::from(known)).await?;
         drop(connection);
-        room.learn_keys(keys);
+        room.keys.write().learn(keys);
         // Counted anew, now that its keys are here.
         self.rooms.recount(&room.pk);
         let extremities =
@@ -461,16 +461,6 @@ impl Reader for Rooms {
 }
 
 impl Room {
-    /// Takes in state keys that were read, in the order of their indexes.
-    pub(super) fn learn_keys(&self, keys: impl IntoIterator<Item = (i64, String, String)>) {
-        let mut own = self.keys.write();
-        for (index, kind, state_key) in keys {
-            if index == i64::from(own.len()) {
-                own.add(&kind, &state_key);
-            }
-        }
-    }
-
     /// Takes a snapshot in, unless a newer one is there; gives the one that counts.
     pub(crate) fn offer(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let mut current = self.snapshot.write();

@@ -8,7 +8,7 @@ use crate::rooms::cache::Room;
 use crate::rooms::version;
 use crate::server::Server;
 use ruma::room_version_rules::RoomVersionRules;
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -62,6 +62,26 @@ pub struct CreateRoom {
     pub is_direct: bool,
     /// The room is shown in the directory.
     pub published: bool,
+}
+
+impl CreateRoom {
+    /// A room with nothing but what the preset gives it.
+    pub fn new(creator: &UserId, preset: Preset) -> CreateRoom {
+        CreateRoom {
+            creator: creator.to_owned(),
+            version: None,
+            preset,
+            creation_content: Map::new(),
+            power_levels: Map::new(),
+            initial_state: Vec::new(),
+            name: None,
+            topic: None,
+            alias: None,
+            invite: Vec::new(),
+            is_direct: false,
+            published: false,
+        }
+    }
 }
 
 impl Server {

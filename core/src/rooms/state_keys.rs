@@ -32,8 +32,17 @@ impl StateKeys {
         self.keys.is_empty()
     }
 
+    /// Takes in keys that were read or made, in the order of their indexes; those that are known do no harm.
+    pub(crate) fn learn(&mut self, keys: impl IntoIterator<Item = (i64, String, String)>) {
+        for (index, kind, state_key) in keys {
+            if index == i64::from(self.len()) {
+                self.add(&kind, &state_key);
+            }
+        }
+    }
+
     /// Adds a key under the next index.
-    pub(crate) fn add(&mut self, kind: &str, state_key: &str) {
+    fn add(&mut self, kind: &str, state_key: &str) {
         let index = self.len();
         self.index.entry(kind.to_owned()).or_default().insert(state_key.to_owned(), index);
         self.keys.push((kind.into(), state_key.into()));

@@ -128,7 +128,7 @@ impl Server {
         }
         drop(connection);
         let cold = |(room, row): (Arc<Room>, RoomRow)| {
-            room.learn_keys(keys.remove(&row.room_pk).unwrap_or_default());
+            room.keys.write().learn(keys.remove(&row.room_pk).unwrap_or_default());
             let recent = Recent::read(newest.get(&row.room_pk).map_or(&[], Vec::as_slice));
             Cold { room, row, recent }
         };

@@ -37,7 +37,8 @@ pub(super) async fn commit(
         }
         if moved {
             // A reader may have loaded them between the commit and now.
-            room.learn_keys(new_keys.into_iter().map(|(_, index, kind, key)| (index, kind, key)));
+            let new_keys = new_keys.into_iter().map(|(_, index, kind, key)| (index, kind, key));
+            room.keys.write().learn(new_keys);
             room.offer(Snapshot { upto: outcome.last, ..after });
         }
     };
