@@ -51,20 +51,7 @@ async fn register(server: &Server, name: &str) -> Arc<Session> {
 }
 
 async fn room(server: &Arc<Server>, creator: &Session) -> OwnedRoomId {
-    let wish = CreateRoom {
-        creator: creator.user.clone(),
-        version: None,
-        preset: Preset::PrivateChat,
-        creation_content: Default::default(),
-        power_levels: Default::default(),
-        initial_state: Vec::new(),
-        name: None,
-        topic: None,
-        alias: None,
-        invite: Vec::new(),
-        is_direct: false,
-        published: false,
-    };
+    let wish = CreateRoom::new(&creator.user, Preset::PrivateChat);
     server.create_room(wish).await.unwrap()
 }
 

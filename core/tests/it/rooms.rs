@@ -14,20 +14,9 @@ fn content(text: &str) -> Box<RawValue> {
 }
 
 async fn room(setup: &Setup, creator: &UserId, version: Option<&str>) -> OwnedRoomId {
-    let wish = CreateRoom {
-        creator: creator.to_owned(),
-        version: version.map(|version| version.try_into().expect("a version")),
-        preset: Preset::PublicChat,
-        creation_content: Default::default(),
-        power_levels: Default::default(),
-        initial_state: Vec::new(),
-        name: Some("A room".to_owned()),
-        topic: None,
-        alias: None,
-        invite: Vec::new(),
-        is_direct: false,
-        published: false,
-    };
+    let version = version.map(|version| version.try_into().expect("a version"));
+    let name = Some("A room".to_owned());
+    let wish = CreateRoom { version, name, ..CreateRoom::new(creator, Preset::PublicChat) };
     setup.replica(0).create_room(wish).await.expect("a room")
 }
 

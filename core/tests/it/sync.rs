@@ -19,20 +19,8 @@ use std::time::Duration;
 
 /// A public room.
 pub async fn create_room(server: &Arc<Server>, creator: &UserId) -> OwnedRoomId {
-    let wish = CreateRoom {
-        creator: creator.to_owned(),
-        version: None,
-        preset: Preset::PublicChat,
-        creation_content: Default::default(),
-        power_levels: Default::default(),
-        initial_state: Vec::new(),
-        name: Some("A room".to_owned()),
-        topic: None,
-        alias: None,
-        invite: Vec::new(),
-        is_direct: false,
-        published: false,
-    };
+    let name = Some("A room".to_owned());
+    let wish = CreateRoom { name, ..CreateRoom::new(creator, Preset::PublicChat) };
     server.create_room(wish).await.expect("a room")
 }
 

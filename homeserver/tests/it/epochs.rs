@@ -52,11 +52,12 @@ async fn a_token_of_another_epoch_gets_everything_and_acknowledges_nothing() {
         let first = sync(&setup, &alice, "").await;
         assert_eq!((count(&first), first["to_device"]["events"].as_array().unwrap().len()), (&json!(1), 1));
 
+        // Bob waits: a /sync of alice's that came before the new epoch would acknowledge her message, and rightly.
         let waiting = {
-            let (setup, alice, since) = (setup.clone(), alice.clone(), next(&sync(&setup, &alice, "").await));
+            let (setup, bob, since) = (setup.clone(), bob.clone(), next(&sync(&setup, &bob, "").await));
             tokio::spawn(async move {
                 let path = format!("/_matrix/client/v3/sync?since={since}&timeout=20000");
-                ok(setup.get(&path, &*alice.token).await)
+                ok(setup.get(&path, &*bob.token).await)
             })
         };
         setup.cores[0].renew_epoch("a test").await.unwrap();
