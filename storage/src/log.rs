@@ -55,6 +55,9 @@ kinds! {
     Redaction = 13,
     /// An outlier got its place in the graph, and no position. Scope: room. Object: the event.
     Placed = 14,
+    /// A user signed somebody's key, or changed their user-signing key, which nobody else sees. Scope: who signed.
+    /// Object: whose key it is.
+    Signature = 15,
     /// The database was taken back to an earlier state, or that must be feared: everything in memory is forgotten.
     /// Before it the positions have a gap, the only kind of gap there is. Scope: 0. Object: the number of the new epoch.
     Epoch = 20,

@@ -10,8 +10,11 @@ use crate::error::{Error, Result};
 use crate::statement::Sql;
 
 /// The migrations in their order; the first is version 1.
-const SCRIPTS: &[&str] =
-    &[include_str!("migrations/0001_foundation.sql"), include_str!("migrations/0002_epochs.sql")];
+const SCRIPTS: &[&str] = &[
+    include_str!("migrations/0001_foundation.sql"),
+    include_str!("migrations/0002_epochs.sql"),
+    include_str!("migrations/0003_signatures.sql"),
+];
 
 /// The newest version of the schema.
 pub const NEWEST: i64 = SCRIPTS.len() as i64;

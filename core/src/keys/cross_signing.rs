@@ -123,7 +123,12 @@ pub async fn upload(
                     return Ok(());
                 }
                 cross_signing::put(tx, &rows).await?;
-                Ok(device_lists::changed(tx, user_pk).await?)
+                // Only the user sees the user-signing key.
+                match rows.iter().all(|row| row.usage == Usage::UserSigning.as_str()) {
+                    true => device_lists::signed(tx, user_pk, user_pk).await?,
+                    false => device_lists::changed(tx, user_pk).await?,
+                }
+                Ok(())
             })
         })
         .await

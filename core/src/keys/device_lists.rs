@@ -1,4 +1,8 @@
 //! Whose keys a client should query again, and whose it may forget.
+//!
+//! Devices and the keys that vouch for them concern everybody who shares a room. A signature on somebody else's key and
+//! a user-signing key are seen by one user alone ([`Kind::Signature`]): their devices hear of it, whether they share a
+//! room with the signed user or not.
 
 use crate::error::Result;
 use crate::server::Server;
@@ -22,31 +26,36 @@ pub struct DeviceLists {
 /// The memory's tail of the log tells without SQL that nothing did; for older positions the tables are read.
 pub async fn changes(server: &Server, user_pk: i64, from: i64, to: i64) -> Result<DeviceLists> {
     let recent = server.log.since(from, |entries| {
-        let mut users = HashSet::new();
+        let (mut users, mut signed) = (HashSet::new(), HashSet::new());
         let mut memberships_moved = false;
         for entry in entries.take_while(|entry| entry.pos <= to) {
             match entry.kind {
                 Kind::DeviceList => {
                     users.insert(entry.scope);
                 }
+                Kind::Signature if entry.scope == user_pk => {
+                    signed.insert(entry.object);
+                }
                 Kind::Membership => memberships_moved = true,
                 _ => {}
             }
         }
-        (users, memberships_moved)
+        (users, signed, memberships_moved)
     });
-    let (mut candidates, memberships_moved) = match recent {
+    let (mut candidates, signed, memberships_moved) = match recent {
         Some(recent) => recent,
         None => {
-            let users = device_lists::since(&mut server.database.read().await?, from).await?;
-            (users.into_iter().collect(), true)
+            let mut connection = server.database.read().await?;
+            let users = device_lists::since(&mut connection, from).await?;
+            let signed = device_lists::signed_since(&mut connection, user_pk, from).await?;
+            (users.into_iter().collect(), signed.into_iter().collect(), true)
         }
     };
     let mut parted = HashSet::new();
     if memberships_moved {
         moved(server, user_pk, from, to, &mut candidates, &mut parted).await?;
     }
-    if candidates.is_empty() && parted.is_empty() {
+    if candidates.is_empty() && parted.is_empty() && signed.is_empty() {
         return Ok(DeviceLists::default());
     }
     let asked: Vec<i64> = candidates.union(&parted).copied().filter(|user| *user != user_pk).collect();
@@ -54,9 +63,9 @@ pub async fn changes(server: &Server, user_pk: i64, from: i64, to: i64) -> Resul
     let sharing: HashSet<i64> =
         memberships::sharing(&mut connection, user_pk, &asked).await?.into_iter().collect();
     drop(connection);
-    // A user's own devices concern them without any room.
-    let changed: Vec<i64> =
-        candidates.iter().copied().filter(|user| *user == user_pk || sharing.contains(user)).collect();
+    // A user's own devices concern them without any room, as does what they signed.
+    let concerns = |user: &i64| *user == user_pk || sharing.contains(user) || signed.contains(user);
+    let changed: Vec<i64> = candidates.union(&signed).copied().filter(concerns).collect();
     let left: Vec<i64> =
         parted.iter().copied().filter(|user| *user != user_pk && !sharing.contains(user)).collect();
     Ok(DeviceLists { changed: ids(server, &changed).await?, left: ids(server, &left).await? })

@@ -1,7 +1,8 @@
 //! The keys of users that were asked for lately, in memory.
 //!
 //! Nearly every message begins with somebody asking for the keys of a room's members. What a user's devices and
-//! cross-signing keys are is the same for everybody who asks; an entry of the log ([`Kind::DeviceList`]) throws it away.
+//! cross-signing keys are is the same for everybody who asks; an entry of the log ([`Kind::DeviceList`], or
+//! [`Kind::Signature`] for a user-signing key) throws it away.
 //! One-time keys are never here.
 
 use crate::cache::{Cache, Caches, Weight};
@@ -56,7 +57,8 @@ impl Reader for KnownKeys {
             *self.changes.lock() += 1;
             self.users.clear();
         }
-        let mut changed = entries.iter().filter(|entry| entry.kind == Kind::DeviceList).peekable();
+        let tells = |entry: &&Entry| matches!(entry.kind, Kind::DeviceList | Kind::Signature);
+        let mut changed = entries.iter().filter(tells).peekable();
         if changed.peek().is_some() {
             let mut changes = self.changes.lock();
             *changes += 1;

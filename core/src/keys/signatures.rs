@@ -61,7 +61,11 @@ pub async fn upload(server: &Server, user_pk: i64, user_id: &UserId, signed: Sig
                     cross_signing::put_signatures(tx, &good).await?;
                     let targets: BTreeSet<i64> = good.iter().map(|row| row.target_user_pk).collect();
                     for target in targets {
-                        device_lists::changed(tx, target).await?;
+                        // Everybody sees how users sign their own keys; a signature on others' only who made it.
+                        match target == user_pk {
+                            true => device_lists::changed(tx, target).await?,
+                            false => device_lists::signed(tx, user_pk, target).await?,
+                        }
                     }
                     Ok(())
                 })

@@ -67,6 +67,7 @@ impl Changed {
             Kind::ToDevice if own && entry.object == who.device_pk => self.to_device = true,
             Kind::KeyCounts if own && entry.object == who.device_pk => self.key_counts = true,
             Kind::DeviceList => self.device_lists = true,
+            Kind::Signature if own => self.device_lists = true,
             _ => {}
         }
     }
@@ -136,6 +137,7 @@ mod tests {
             (Kind::ToDevice, 1, 6),
             (Kind::KeyCounts, 1, 5),
             (Kind::DeviceList, 9, 0),
+            (Kind::Signature, 2, 1),
         ];
         for (pos, (kind, scope, object)) in (1..).zip(entries) {
             changed.add(&Entry { pos, kind, scope, object }, &who);

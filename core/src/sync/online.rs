@@ -381,6 +381,7 @@ impl Reader for Waker {
                 | Kind::AccountData
                 | Kind::ToDevice
                 | Kind::KeyCounts
+                | Kind::Signature
                 | Kind::PrivateReceipt => self.0.wake_user(entry.scope),
                 Kind::DeviceList => self.0.wake_sharing(entry.scope),
                 Kind::Epoch => self.0.wake_all(),

@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use myelin_core::keys::{Device, claim, cross_signing, device_lists, query, signatures, upload};
 use myelin_core::users::sessions::Session;
 use myelin_core::{Error, Server};
+use myelin_storage::keys::device_lists as stored_lists;
 use ruma::OwnedUserId;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -337,14 +338,30 @@ async fn signatures_are_checked_and_shown_to_those_they_concern() {
                 (bob.user.clone(), BTreeMap::from([(bobs_master.clone(), raw(&master))])),
             ])
         };
+        let start = server.log.visible();
         let failures =
             signatures::upload(server, alice.user_pk, &alice.user, signed(&wrong)).await.expect("an answer");
         assert_eq!(failures[&alice.user]["A"], signatures::Failure::InvalidSignature);
         assert_eq!(failures[&alice.user]["X"], signatures::Failure::NotFound);
         assert!(!failures.contains_key(&bob.user));
+        // What she signed of Bob only her own devices hear of, though they share no room, from memory and from the table.
+        let hears = async |session: &Session, from| {
+            let lists = device_lists::changes(server, session.user_pk, from, server.log.visible()).await;
+            lists.expect("lists").changed
+        };
+        assert_eq!(hears(&alice, start).await, [bob.user.as_str()]);
+        assert!(hears(&bob, start).await.is_empty() && hears(&carol, start).await.is_empty());
+        let signed_since = async |pos| {
+            let mut connection = server.database.read().await.expect("a connection");
+            stored_lists::signed_since(&mut connection, alice.user_pk, pos).await.expect("users")
+        };
+        assert_eq!(signed_since(start).await, [bob.user_pk]);
+        let middle = server.log.visible();
+        assert!(signed_since(middle).await.is_empty());
         let failures =
             signatures::upload(server, alice.user_pk, &alice.user, signed(&keys)).await.expect("an answer");
         assert!(!failures[&alice.user].contains_key("A"));
+        assert_eq!(hears(&alice, middle).await, [alice.user.as_str(), bob.user.as_str()]);
 
         let wanted =
             || query::Wanted::from([(alice.user.clone(), Vec::new()), (bob.user.clone(), Vec::new())]);
