@@ -79,9 +79,6 @@ pub enum Error {
         /// When to try again.
         retry_after_ms: u64,
     },
-    /// M_UNRECOGNIZED: this server does not do that.
-    #[error("{0}")]
-    Unrecognized(String),
     /// M_BAD_JSON with status 405: another endpoint does that.
     #[error("{0}")]
     WrongEndpoint(String),

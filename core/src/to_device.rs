@@ -36,6 +36,9 @@ struct Event<'a> {
 }
 
 /// Sends messages to devices of this server's users. Devices that are not there are passed over.
+///
+/// # Errors
+/// M_BAD_JSON when a content is not an object.
 pub async fn send(
     server: &Server,
     sender: Device<'_>,
@@ -43,6 +46,9 @@ pub async fn send(
     txn_id: String,
     messages: Messages,
 ) -> Result<()> {
+    if messages.values().flat_map(BTreeMap::values).any(|content| !content.get().starts_with('{')) {
+        return Err(Error::bad_json("the content of a message must be an object"));
+    }
     let rows = address(server, sender, event_type, messages).await?;
     let scope = format!("sendToDevice/{event_type}");
     let transaction = (sender.device_pk, scope, txn_id, "{}".to_owned(), server.now_ms());

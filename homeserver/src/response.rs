@@ -220,7 +220,6 @@ impl From<myelin_core::Error> for ApiError {
             Error::InvalidSignature(text) => Self::new(BAD, "M_INVALID_SIGNATURE", text),
             Error::GuestAccessForbidden => Self::guest_access_forbidden(),
             Error::LimitExceeded { retry_after_ms } => Self::limit_exceeded(retry_after_ms),
-            Error::Unrecognized(text) => Self::new(BAD, "M_UNRECOGNIZED", text),
             Error::WrongEndpoint(text) => Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_BAD_JSON", text),
             Error::Other { errcode, message } => Self::new(BAD, errcode, message),
             Error::Interactive(info) => Self::uiaa(&info),

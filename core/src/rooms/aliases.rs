@@ -32,6 +32,9 @@ impl Server {
         if alias.server_name() != self.name() {
             return Err(Error::invalid_param("the alias belongs to another server"));
         }
+        if alias.as_str().contains(char::is_whitespace) {
+            return Err(Error::invalid_param("an alias must not contain white space"));
+        }
         let user_pk = self.ids.user(user.as_str()).await?;
         let (room_pk, alias) = (room.pk, alias.to_string());
         self.commit

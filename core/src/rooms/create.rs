@@ -207,7 +207,9 @@ impl Server {
     /// An alias of this server with a local part.
     fn local_alias(&self, local: &str) -> Result<OwnedRoomAliasId> {
         OwnedRoomAliasId::try_from(format!("#{local}:{}", self.name()))
-            .map_err(|_| Error::invalid_param("room_alias_name is not the local part of an alias"))
+            .ok()
+            .filter(|_| !local.contains(char::is_whitespace))
+            .ok_or_else(|| Error::invalid_param("room_alias_name is not the local part of an alias"))
     }
 
     /// The room by its id, for somebody who must be joined to it.

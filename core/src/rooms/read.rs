@@ -20,6 +20,9 @@ type Shown = Vec<Box<RawValue>>;
 /// Events that are looked at for one page, when a filter leaves out most of them.
 const LOOKED_AT: usize = 2_000;
 
+/// Told of events that are not here and of those that the reader may not see alike.
+const NO_EVENT: &str = "there is no such event here, or you may not see it";
+
 /// An answer of /messages.
 pub struct Messages {
     /// Where the page begins.
@@ -73,7 +76,11 @@ impl Server {
         event_id: &EventId,
         reader: &Reader<'_>,
     ) -> Result<Box<RawValue>> {
-        let (reading, event) = self.readable_event(room_id, event_id, reader).await?;
+        let found = self.readable_event(room_id, event_id, reader).await;
+        let (reading, event) = found.map_err(|error| match error {
+            Error::Forbidden(_) => Error::not_found(NO_EVENT),
+            other => other,
+        })?;
         let shown = self.serialize(&reading.room, reader, &[event], Shape::Full).await?;
         shown.into_iter().next().ok_or_else(|| Error::internal("an event was lost"))
     }
@@ -85,7 +92,7 @@ impl Server {
         reader: &Reader<'_>,
     ) -> Result<(Reading, Stored)> {
         let reading = self.reading(room_id, reader.user_pk).await?;
-        let missing = || Error::not_found("there is no such event here, or you may not see it");
+        let missing = || Error::not_found(NO_EVENT);
         let event = self.rooms.event_by_id(event_id).await?.ok_or_else(missing)?;
         let hidden = event.flags & (OUTLIER | REJECTED | SOFT_FAILED) != 0;
         if event.room_pk != reading.room.pk || hidden || event.pos > reading.upto {

@@ -168,10 +168,8 @@ fn random_name(server: &Server) -> String {
 /// The local user that an identifier names: a localpart or a whole id.
 pub fn identify(server: &Server, identifier: &UserIdentifier) -> Result<OwnedUserId> {
     let UserIdentifier::Matrix(matrix) = identifier else {
-        return Err(Error::Unrecognized(format!(
-            "identifiers of type {} are not supported",
-            identifier.identifier_type()
-        )));
+        let message = format!("identifiers of type {} are not supported", identifier.identifier_type());
+        return Err(Error::Other { errcode: "M_UNKNOWN", message });
     };
     local_user(server, &matrix.user)
 }

@@ -63,10 +63,20 @@ pub async fn set_visibility(
     request: Ruma<set_room_visibility::v3::Request>,
 ) -> Result<set_room_visibility::v3::Response, ApiError> {
     let Ruma { body, identity, .. } = request;
+    let published = is_public(&body.visibility)?;
     let room = app.server.joined_room(&body.room_id, &identity.user).await?;
     if !identity.admin {
         app.server.must_rule_aliases(&room, &identity.user).await?;
     }
-    app.server.publish_room(&room, body.visibility == Visibility::Public).await?;
+    app.server.publish_room(&room, published).await?;
     Ok(set_room_visibility::v3::Response::new())
+}
+
+/// Whether a room shall stand in the directory.
+pub(super) fn is_public(visibility: &Visibility) -> Result<bool, ApiError> {
+    match visibility {
+        Visibility::Public => Ok(true),
+        Visibility::Private => Ok(false),
+        _ => Err(ApiError::invalid_param("visibility must be public or private")),
+    }
 }

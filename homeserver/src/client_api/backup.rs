@@ -49,6 +49,10 @@ pub async fn update_version(
     request: Ruma<update_backup_version::v3::Request>,
 ) -> Result<update_backup_version::v3::Response, ApiError> {
     let Ruma { body, identity, .. } = request;
+    let inside: Option<String> = body.algorithm.get_field("version")?;
+    if inside.is_some_and(|version| version != body.version) {
+        return Err(ApiError::invalid_param("the version in the body is not the one in the path"));
+    }
     backups::update(&app.server, identity.user_pk, body.version, algorithm(&body.algorithm)?).await?;
     Ok(update_backup_version::v3::Response::new())
 }

@@ -1,12 +1,13 @@
 //! Rooms: creating them, and looking at single events and aliases of them.
 
 use myelin_core::rooms::create::{CreateRoom, InitialState, Preset};
-use ruma::api::client::room::{Visibility, aliases, create_room, get_room_event};
+use ruma::api::client::room::{aliases, create_room, get_room_event};
 use ruma::serde::Raw;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::alias::is_public;
 use crate::{app::App, extract::Ruma, response::ApiError};
 
 #[derive(Deserialize)]
@@ -29,7 +30,7 @@ pub async fn create(
         let Initial { kind, state_key, content } = serde_json::from_str(event.json().get())?;
         initial_state.push(InitialState { kind, state_key, content });
     }
-    let published = body.visibility == Visibility::Public;
+    let published = is_public(&body.visibility)?;
     let preset = match body.preset {
         Some(create_room::v3::RoomPreset::PublicChat) => Preset::PublicChat,
         Some(create_room::v3::RoomPreset::TrustedPrivateChat) => Preset::TrustedPrivateChat,

@@ -26,16 +26,27 @@ use crate::{
 /// Longest time for which a request waits.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The query. Unknown parameters and a wrong `set_presence` do no harm.
+/// The query. Unknown parameters do no harm.
 #[derive(Default, Deserialize)]
 struct Query {
     filter: Option<String>,
     since: Option<String>,
     full_state: Option<bool>,
     timeout: Option<u64>,
+    /// Checked, and not used yet.
+    #[serde(rename = "set_presence")]
+    _set_presence: Option<SetPresence>,
     use_state_after: Option<bool>,
     #[serde(rename = "org.matrix.msc4222.use_state_after")]
     unstable_state_after: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SetPresence {
+    Offline,
+    Online,
+    Unavailable,
 }
 
 /// The route.

@@ -179,6 +179,15 @@ async fn deactivating() {
     const DEACTIVATE: &str = "/_matrix/client/v3/account/deactivate";
     each_setup(async |server| {
         let alice = server.register("alice").await;
+        let bob = server.register("bob").await;
+        let room = async |invited: &User| {
+            let body = json!({ "invite": [invited.id] });
+            let room = ok(server.post("/_matrix/client/v3/createRoom", &*bob.token, body).await);
+            room["room_id"].as_str().unwrap().to_owned()
+        };
+        let (joined, invited) = (room(&alice).await, room(&alice).await);
+        let join = format!("/_matrix/client/v3/join/{joined}");
+        ok(server.post(&join, &*alice.token, json!({})).await);
         let (session, _) = asked(server.post(DEACTIVATE, &*alice.token, json!({ "erase": true })).await);
         let body = json!({ "erase": true, "auth": password_auth("alice", &session) });
         let answer = ok(server.post(DEACTIVATE, &*alice.token, body).await);
@@ -190,6 +199,10 @@ async fn deactivating() {
         refused(server.get(path, None).await, 400, "M_USER_IN_USE");
         let profile = ok(server.get("/_matrix/client/v3/profile/@alice:localhost", None).await);
         assert_eq!(profile, json!({}));
+        for room in [joined, invited] {
+            let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/{}", alice.id);
+            assert_eq!(ok(server.get(&path, &*bob.token).await)["membership"], "leave");
+        }
     })
     .await;
 }

@@ -15,6 +15,7 @@ mod harness;
 mod login;
 mod ports;
 mod profile;
+mod refusals;
 mod register;
 mod replicas;
 mod support;

@@ -179,3 +179,28 @@ fn mac(key: &[u8], text: &[u8]) -> String {
     hmac.update(text);
     hmac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[tokio::test]
+async fn a_guest_keeps_the_account() {
+    each_setup_with(&[("REGISTRATION_GUESTS", "true")], async |server| {
+        let guest = "/_matrix/client/v3/register?kind=guest";
+        let gus = User::of(ok(server.post(guest, None, json!({})).await));
+        let eve = User::of(ok(server.post(guest, None, json!({})).await));
+        assert_eq!(ok(server.get(WHOAMI, &*gus.token).await)["is_guest"], true);
+        let name = gus.id.trim_start_matches('@').trim_end_matches(":localhost");
+        let mut body = json!({ "username": name, "password": "secret", "auth": { "type": "m.login.dummy" } });
+        refused(server.post(REGISTER, None, body.clone()).await, 400, "M_USER_IN_USE");
+        body["guest_access_token"] = eve.token.into();
+        refused(server.post(REGISTER, None, body.clone()).await, 403, "M_FORBIDDEN");
+        body["guest_access_token"] = gus.token.clone().into();
+        let upgraded = User::of(ok(server.post(REGISTER, None, body).await));
+        assert_eq!(upgraded.id, gus.id);
+        // Both sessions are a user's now, on every server.
+        for token in [&gus.token, &upgraded.token, &gus.token, &upgraded.token] {
+            assert_eq!(ok(server.get(WHOAMI, &**token).await)["is_guest"], json!(null));
+        }
+        let room = server.post("/_matrix/client/v3/createRoom", &*gus.token, json!({})).await;
+        assert!(ok(room)["room_id"].is_string());
+    })
+    .await;
+}

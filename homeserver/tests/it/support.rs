@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicI64, AtomicUsize, Ordering},
 };
 
 use hyper::{Method, StatusCode};
@@ -19,7 +19,7 @@ use myelin::{
 use myelin_core::{
     Server as Core,
     config::{self, Api},
-    ports::{SystemRandom, random_device_id},
+    ports::{Clock, SystemClock, SystemRandom, random_device_id},
 };
 use myelin_storage::testing;
 use reqwest::Client;
@@ -30,10 +30,29 @@ use tokio::{sync::watch, task::JoinHandle};
 /// Status and body of an answer.
 pub type Answer = (StatusCode, Value);
 
+/// The machine's clock, which a test can move forward.
+#[derive(Default)]
+pub struct MovableClock(AtomicI64);
+
+impl MovableClock {
+    /// Moves it forward, in milliseconds.
+    pub fn advance(&self, by: i64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+impl Clock for MovableClock {
+    fn now_ms(&self) -> i64 {
+        SystemClock.now_ms() + self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// One server, or several that are one to their clients.
 pub struct Setup {
     /// The servers' insides.
     pub cores: Vec<Arc<Core>>,
+    /// Their clock.
+    pub clock: Arc<MovableClock>,
     urls: Vec<String>,
     next: AtomicUsize,
     client: Client,
@@ -106,13 +125,14 @@ impl Setup {
         all.extend(database.map(|url| ("DATABASE_URL", url)));
         all.extend_from_slice(variables);
         let (stop, stopping) = watch::channel(false);
+        let clock = Arc::<MovableClock>::default();
         let (mut cores, mut urls, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..replicas {
             let variables = all.iter().map(|(name, value)| (format!("MYELIN_{name}"), (*value).to_owned()));
             let settings = config::load(None, variables).unwrap();
             let port = Port::open(&settings.listeners[0]).await.unwrap();
             urls.push(format!("http://{}", port.address));
-            let core = assembly::open_server(settings).await.unwrap();
+            let core = assembly::open_server_with(settings, clock.clone()).await.unwrap();
             let accounts = Box::new(Accounts(core.clone()));
             let app: App = Arc::new(AppState::new(core.clone(), accounts, stopping.clone()));
             let router = router::build(&app, router::routes(Api::Client));
@@ -121,7 +141,7 @@ impl Setup {
         }
         let client = Client::new();
         let next = AtomicUsize::new(0);
-        Setup { cores, urls, next, client, stop, tasks, _folder: folder }
+        Setup { cores, clock, urls, next, client, stop, tasks, _folder: folder }
     }
 
     /// No statement may read a table from end to end that grows.

@@ -165,11 +165,14 @@ impl Planner<'_> {
         if let Some(same) = self.unchanged(draft).await? {
             return Ok(same);
         }
+        let is_create = draft.kind == "m.room.create";
+        if is_create && !self.place.extremities.is_empty() {
+            return Err(Error::forbidden("a room is created once"));
+        }
         let (root, state_key) = (self.place.root, draft.state_key.as_deref());
         let auth = self.trees.deciding(root, &draft.kind, &draft.sender, state_key, &draft.content).await?;
         let auth = auth.map_err(|reason| Error::bad_json(reason.0))?;
         let rules = &self.room.rules;
-        let is_create = draft.kind == "m.room.create";
         let named = |event: &&Arc<Pdu>| !(version::room_id_is_hash(rules) && &*event.kind == "m.room.create");
         let depth = self.place.depth.saturating_add(1).min(i64::from(ruma::Int::MAX));
         let builder = PduBuilder {
