@@ -8,6 +8,7 @@ use myelin_storage::keys::one_time_keys::NewKey;
 use myelin_storage::keys::{cross_signing, device_keys, device_lists, fallback_keys, one_time_keys};
 use ruma::OwnedOneTimeKeyId;
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +18,8 @@ const SIGNED_CURVE25519: &str = "signed_curve25519";
 const MOST_KEYS: usize = 1 << 12;
 
 /// What a device uploads.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Upload {
     /// The device's identity keys.
     pub device_keys: Option<Box<RawValue>>,
@@ -31,7 +33,7 @@ pub struct Upload {
 pub type Counts = BTreeMap<String, i64>;
 
 /// An upload that was checked, before it is known what is stored already.
-struct Checked {
+pub struct Checked {
     device_keys: Option<CheckedDeviceKeys>,
     one_time_keys: Vec<CheckedKey>,
     fallback_keys: Vec<NewKey>,
@@ -103,7 +105,11 @@ fn number(pos: i64, mut keys: Vec<NewKey>) -> Vec<NewKey> {
     keys
 }
 
-fn check(device: Device<'_>, upload: &Upload) -> Result<Checked> {
+/// Checks the form of an upload.
+///
+/// # Errors
+/// M_INVALID_PARAM, M_BAD_JSON: see [`upload`].
+pub fn check(device: Device<'_>, upload: &Upload) -> Result<Checked> {
     if upload.one_time_keys.len() > MOST_KEYS {
         return Err(Error::invalid_param("too many one-time keys at once"));
     }

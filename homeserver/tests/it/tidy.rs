@@ -24,6 +24,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "homeserver",
         &["myelin-core", "myelin-storage", "myelin-media", "myelin-federation", "myelin-appservices"],
     ),
+    ("fuzz", &["myelin-core", "myelin-federation"]),
 ];
 
 /// Libraries, and the folders whose code may name them. Tests may name any but those of storage.

@@ -19,7 +19,7 @@
 //! States are resolved outside of the room's turn, on a snapshot; the commit is guarded by the snapshot's version, and
 //! whoever loses plans anew, after [`FREE_TRIES`] times within the turn.
 
-mod check;
+pub mod check;
 mod near;
 mod outliers;
 mod place;
@@ -91,6 +91,15 @@ enum Step {
     Write(Box<Plan>, Vec<Received>),
 }
 
+/// Checks an event by itself, and that it is of the room.
+fn check_in(room: &Room, event: CanonicalJsonObject, keys: &PublicKeyMap) -> Result<Checked, String> {
+    let checked = check::check(&room.rules, event, keys)?;
+    match checked.pdu.room_id == room.id {
+        true => Ok(checked),
+        false => Err(format!("the event is of the room {}", checked.pdu.room_id)),
+    }
+}
+
 impl Server {
     /// A room that other servers made: the one that is here, or an empty one, for events to come into.
     pub async fn enter_room(&self, room_id: &RoomId, version: &RoomVersionId) -> Result<Arc<Room>> {
@@ -111,7 +120,7 @@ impl Server {
         keys: &PublicKeyMap,
         arrival: &Arrival,
     ) -> Result<Received> {
-        let checked = match check::check(room, event, keys) {
+        let checked = match check_in(room, event, keys) {
             Ok(checked) => checked,
             Err(reason) => return Ok(Received::Refused(reason)),
         };
@@ -128,7 +137,7 @@ impl Server {
         events: Vec<CanonicalJsonObject>,
         keys: &PublicKeyMap,
     ) -> Result<Vec<Received>> {
-        let checked: Vec<_> = events.into_iter().map(|event| check::check(room, event, keys)).collect();
+        let checked: Vec<_> = events.into_iter().map(|event| check_in(room, event, keys)).collect();
         self.guarded(room, Work::Outliers(&checked)).await
     }
 

@@ -1,25 +1,26 @@
-//! What is decided by looking at a received event alone: form, signatures, hash, and that it is of this room.
+//! What is decided by looking at a received event alone: form, signatures, hash.
 
 use crate::events::pdu::Pdu;
 use crate::events::signatures::{self, Verdict};
 use crate::events::{canonical, format, hashes, redaction};
-use crate::rooms::cache::Room;
 use ruma::canonical_json::CanonicalJsonObject;
+use ruma::room_version_rules::RoomVersionRules;
 use ruma::signatures::PublicKeyMap;
 
 /// An event that is as its sender wrote it, or the redacted form of one that is not.
-pub(super) struct Checked {
-    pub(super) pdu: Pdu,
-    pub(super) json: String,
+pub struct Checked {
+    /// The event.
+    pub pdu: Pdu,
+    /// Its canonical JSON.
+    pub json: String,
 }
 
 /// Checks an event; the error says why it is to be dropped.
-pub(super) fn check(
-    room: &Room,
+pub fn check(
+    rules: &RoomVersionRules,
     mut event: CanonicalJsonObject,
     keys: &PublicKeyMap,
 ) -> Result<Checked, String> {
-    let rules = &room.rules;
     // What other servers say beside the event is not signed and not ours to keep.
     event.remove("unsigned");
     format::check(&event, rules)?;
@@ -30,8 +31,5 @@ pub(super) fn check(
     }
     let json = canonical::to_string(&event).map_err(|error| error.to_string())?;
     let pdu = Pdu::parse(event_id, rules, &json).map_err(|error| error.to_string())?;
-    if pdu.room_id != room.id {
-        return Err(format!("the event is of the room {}", pdu.room_id));
-    }
     Ok(Checked { pdu, json })
 }
