@@ -5,7 +5,7 @@ use crate::args;
 use crate::database::Tx;
 use crate::error::{Error, Result};
 use crate::log::Kind;
-use crate::rooms::{gaps, receipts, relations, write_ints};
+use crate::rooms::{gaps, packed, receipts, relations, write_ints};
 use crate::statement::{Bulk, Col, Sql};
 use crate::{to_device, transaction_ids};
 use std::collections::{HashMap, HashSet};
@@ -333,9 +333,9 @@ async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()
         suffix: "ON CONFLICT (event_pk) DO UPDATE SET pos = excluded.pos, root = excluded.root, \
                  flags = excluded.flags, before_pos = excluded.before_pos",
     };
-    const JSON: Bulk = Bulk {
-        into: "event_json(event_pk, json)",
-        suffix: "ON CONFLICT (event_pk) DO UPDATE SET json = excluded.json",
+    const BODIES: Bulk = Bulk {
+        into: "event_bodies(event_pk, body)",
+        suffix: "ON CONFLICT (event_pk) DO UPDATE SET body = excluded.body",
     };
     tx.bulk(
         EVENTS,
@@ -354,11 +354,12 @@ async fn write_events(tx: &mut Tx, units: &[&Changes], rows: &Rows) -> Result<()
         ],
     )
     .await?;
+    let bodies: Vec<Vec<u8>> = events.iter().map(|e| packed::pack(&e.json)).collect();
     tx.bulk(
-        JSON,
+        BODIES,
         &[
             Col::Ints(events.iter().map(|e| e.event_pk).collect()),
-            Col::Texts(events.iter().map(|e| e.json.as_str()).collect()),
+            Col::Blobs(bodies.iter().map(Vec::as_slice).collect()),
         ],
     )
     .await?;

@@ -82,6 +82,13 @@ pub struct Mark {
 impl Database {
     /// Opens the database, brings its schema up to date and tells of a schema that is too new.
     pub async fn open(options: &Options, replica: &str) -> Result<Database> {
+        let database = Database::connect(options, replica).await?;
+        migrations::run(&database).await?;
+        Ok(database)
+    }
+
+    /// Opens the database with the schema that it has.
+    pub(crate) async fn connect(options: &Options, replica: &str) -> Result<Database> {
         let suspect = Suspect::default();
         let pools = if options.url.starts_with("sqlite:") {
             open_sqlite(options).await?
@@ -95,9 +102,7 @@ impl Database {
             Pools::Postgres { .. } => None,
         };
         let replica = replica.into();
-        let database = Database { pools, replica, witness, statements: Arc::default(), suspect };
-        migrations::run(&database).await?;
-        Ok(database)
+        Ok(Database { pools, replica, witness, statements: Arc::default(), suspect })
     }
 
     /// True on SQLite, where no other process shares the database.

@@ -30,6 +30,12 @@ pub enum Error {
         /// What the engine says.
         reason: String,
     },
+    /// An event's body cannot be unpacked: the file was damaged, or changed by hand.
+    #[error("database: the body of event {event_pk} is damaged")]
+    Damaged {
+        /// The event.
+        event_pk: i64,
+    },
     /// A statement was called with another number of arguments than it has.
     #[error("database: `{statement}` wants {wanted} arguments and was given {given}")]
     Arity {

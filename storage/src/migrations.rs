@@ -14,6 +14,7 @@ const SCRIPTS: &[&str] = &[
     include_str!("migrations/0001_foundation.sql"),
     include_str!("migrations/0002_epochs.sql"),
     include_str!("migrations/0003_signatures.sql"),
+    include_str!("migrations/0004_packed_events.sql"),
 ];
 
 /// The newest version of the schema.
@@ -21,6 +22,10 @@ pub const NEWEST: i64 = SCRIPTS.len() as i64;
 
 /// Runs what is missing, in order; refuses a database that a newer Myelin wrote.
 pub async fn run(database: &Database) -> Result<()> {
+    run_scripts(database, SCRIPTS).await
+}
+
+async fn run_scripts(database: &Database, scripts: &[&str]) -> Result<()> {
     loop {
         let mut connection = database.begin().await?;
         lock(&mut connection).await?;
@@ -28,7 +33,7 @@ pub async fn run(database: &Database) -> Result<()> {
         if version > NEWEST {
             return Err(Error::TooNew { found: version, known: NEWEST });
         }
-        let Some(script) = usize::try_from(version).ok().and_then(|v| SCRIPTS.get(v)) else {
+        let Some(script) = usize::try_from(version).ok().and_then(|v| scripts.get(v)) else {
             return Ok(());
         };
         let text = if connection.is_sqlite() { for_sqlite(script) } else { (*script).to_owned() };
@@ -63,6 +68,39 @@ fn for_sqlite(script: &str) -> String {
     script
         .replace("BIGINT", "INTEGER")
         .replace("BYTEA", "BLOB")
+        .replace("convert_to(json, 'UTF8')", "CAST(json AS BLOB)")
         .replace("); -- clustered", ") STRICT, WITHOUT ROWID;")
         .replace("); -- heap", ") STRICT;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::packed;
+    use crate::testing;
+
+    /// An event from before events were packed, with what JSON and SQL may take for an escape.
+    const EVENT: &str = r#"{"content":{"body":"\\x41 \n 'é' \\000"},"hashes":{"sha256":"HX544Vt/GIOFvW0Bz9vERGWw/aw2iGQ2ewUmeieA/sA"}}"#;
+
+    #[tokio::test]
+    async fn events_from_before_they_were_packed_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut all = vec![testing::sqlite(folder.path())];
+        if let Ok(server) = std::env::var(testing::POSTGRES) {
+            all.push(testing::postgres(&server, "myelin_migrations").await.unwrap());
+        }
+        for options in all {
+            let database = Database::connect(&options, "test").await.unwrap();
+            run_scripts(&database, &SCRIPTS[..2]).await.unwrap();
+            let mut connection = database.begin().await.unwrap();
+            let insert = Sql::both("INSERT INTO event_json(event_pk, json) VALUES ($1, $2)");
+            connection.run(insert, args![7_i64, EVENT]).await.unwrap();
+            connection.end().await.unwrap();
+            run(&database).await.unwrap();
+            let read = Sql::both("SELECT body FROM event_bodies WHERE event_pk = $1");
+            let row = database.read().await.unwrap().one(read, args![7_i64]).await.unwrap().unwrap();
+            assert_eq!(packed::unpack(&row.bytes(0).unwrap()).as_deref(), Some(EVENT));
+            database.close().await;
+        }
+    }
 }

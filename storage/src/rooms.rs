@@ -9,6 +9,7 @@ pub mod aliases;
 pub mod events;
 pub mod gaps;
 pub mod memberships;
+pub(crate) mod packed;
 pub mod receipts;
 pub mod relations;
 pub mod state;

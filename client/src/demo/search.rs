@@ -67,10 +67,11 @@ fn search_path(path: &Path, finders: &[Vec<Finder<'_>>], findings: &mut Findings
     }
 }
 
-/// A text as it is, and as base64 wherever it begins in the encoded data: of the three possible
-/// alignments, the part that does not depend on what stands before and after.
+/// A text as it is, what it stands for if it is base64 (Myelin stores base64 as bytes), and as base64 wherever it begins
+/// in the encoded data: of the three possible alignments, the part that does not depend on what stands before and after.
 fn forms(text: &str) -> Vec<Vec<u8>> {
     let mut forms = vec![text.as_bytes().to_vec()];
+    forms.extend(BASE64_STANDARD_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() >= 16));
     for shift in 0..3 {
         let shifted = [&b"\0\0"[..shift], text.as_bytes()].concat();
         let encoded = BASE64_STANDARD_NO_PAD.encode(&shifted).into_bytes();
@@ -100,6 +101,10 @@ mod tests {
         }
         assert!(!found(b"the plain tex"));
         assert!(!found(b""));
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), b".sixteen bytes or more.").unwrap();
+        let wanted = BASE64_STANDARD_NO_PAD.encode("sixteen bytes or more");
+        assert!(search(&[folder.path()], &[wanted]).unwrap().found[0]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::args;
 use crate::database::{Connection, Tx};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::rooms::packed;
 use crate::statement::{Row, Sql};
 
 /// A stored event.
@@ -30,15 +31,16 @@ pub struct EventRow {
 
 impl EventRow {
     fn read(row: &Row) -> Result<EventRow> {
+        let event_pk = row.int(0)?;
         Ok(EventRow {
-            event_pk: row.int(0)?,
+            event_pk,
             event_id: row.text(1)?,
             room_pk: row.int(2)?,
             pos: row.opt_int(3)?,
             depth: row.int(4)?,
             root: row.int(5)?,
             flags: row.int(6)?,
-            json: row.text(7)?,
+            json: packed::unpack(&row.bytes(7)?).ok_or(Error::Damaged { event_pk })?,
             transaction: row.opt_int(8)?.zip(row.opt_text(9)?),
         })
     }
@@ -47,11 +49,11 @@ impl EventRow {
 /// Events by their numbers, in no order; unknown ones are left out.
 pub async fn get(connection: &mut Connection, event_pks: &[i64]) -> Result<Vec<EventRow>> {
     const GET: Sql = Sql::per(
-        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, j.json, e.device_pk, e.txn_id \
+        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, b.body, e.device_pk, e.txn_id \
          FROM json_each($1) AS w CROSS JOIN events AS e ON e.event_pk = w.value \
-         CROSS JOIN event_json AS j ON j.event_pk = e.event_pk",
-        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, j.json, e.device_pk, e.txn_id \
-         FROM events AS e JOIN event_json AS j ON j.event_pk = e.event_pk WHERE e.event_pk = ANY($1)",
+         CROSS JOIN event_bodies AS b ON b.event_pk = e.event_pk",
+        "SELECT e.event_pk, e.event_id, e.room_pk, e.pos, e.depth, e.root, e.flags, b.body, e.device_pk, e.txn_id \
+         FROM events AS e JOIN event_bodies AS b ON b.event_pk = e.event_pk WHERE e.event_pk = ANY($1)",
     );
     connection.all(GET, args![event_pks]).await?.iter().map(EventRow::read).collect()
 }
@@ -127,9 +129,10 @@ pub async fn rooms_after(connection: &mut Connection, rooms: &[i64], after: i64)
 
 /// Replaces an event by its redacted form.
 pub async fn redact(tx: &mut Tx, event_pk: i64, json: &str) -> Result<()> {
-    const JSON: Sql = Sql::both("UPDATE event_json SET json = $2 WHERE event_pk = $1");
+    const BODY: Sql = Sql::both("UPDATE event_bodies SET body = $2 WHERE event_pk = $1");
     const FLAGS: Sql = Sql::both("UPDATE events SET flags = flags | 16 WHERE event_pk = $1");
-    tx.run(JSON, args![event_pk, json]).await?;
+    let body = packed::pack(json);
+    tx.run(BODY, args![event_pk, body.as_slice()]).await?;
     tx.run(FLAGS, args![event_pk]).await.map(drop)
 }
 
