@@ -9,15 +9,13 @@ use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
 use crate::log::{self, Entry};
 use crate::migrations;
-use crate::postgres::{self, Suspect};
+use crate::postgres;
 use crate::sqlite;
 use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments};
 use crate::witness::Witness;
-use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Postgres};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -31,7 +29,7 @@ pub struct Options {
 #[derive(Clone)]
 enum Pools {
     Sqlite { read: Arc<sqlite::Pool>, write: Arc<sqlite::Pool> },
-    Postgres { pool: sqlx::PgPool },
+    Postgres { pool: Arc<postgres::Pool> },
 }
 
 /// An open database; cheap to clone.
@@ -41,18 +39,17 @@ pub struct Database {
     replica: Arc<str>,
     pub(crate) witness: Option<Arc<Witness>>,
     statements: Arc<AtomicU64>,
-    suspect: Suspect,
 }
 
 enum Handle {
     Sqlite(sqlite::Lease),
-    Postgres(PoolConnection<Postgres>),
-    PostgresTx(Transaction<'static, Postgres>, Batch),
+    Postgres(postgres::Lease),
+    PostgresTx(postgres::Lease, Batch),
 }
 
 enum Raw<'a> {
     Sqlite(&'a mut sqlite::Lease),
-    Postgres(&'a mut PgConnection),
+    Postgres(&'a mut postgres::Lease),
 }
 
 /// A connection that reads; every statement sees a snapshot of its own unless it belongs to a [`Tx`].
@@ -89,11 +86,10 @@ impl Database {
 
     /// Opens the database with the schema that it has.
     pub(crate) async fn connect(options: &Options, replica: &str) -> Result<Database> {
-        let suspect = Suspect::default();
         let pools = if options.url.starts_with("sqlite:") {
             open_sqlite(options).await?
         } else if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") {
-            Pools::Postgres { pool: postgres::pool(options, replica, suspect.clone()).await? }
+            Pools::Postgres { pool: postgres::Pool::open(options, replica).await? }
         } else {
             return Err(Error::Url("the URL must begin with sqlite: or postgres:".to_owned()));
         };
@@ -102,7 +98,7 @@ impl Database {
             Pools::Postgres { .. } => None,
         };
         let replica = replica.into();
-        Ok(Database { pools, replica, witness, statements: Arc::default(), suspect })
+        Ok(Database { pools, replica, witness, statements: Arc::default() })
     }
 
     /// True on SQLite, where no other process shares the database.
@@ -133,20 +129,22 @@ impl Database {
     pub(crate) fn postgres(&self) -> Option<&sqlx::PgPool> {
         match &self.pools {
             Pools::Sqlite { .. } => None,
-            Pools::Postgres { pool } => Some(pool),
+            Pools::Postgres { pool } => Some(pool.all()),
         }
     }
 
     /// A connection broke, so the others may have: none of those that are open now is used again.
     pub fn suspect_connections(&self) {
-        *self.suspect.lock() = Some(Instant::now());
+        if let Pools::Postgres { pool } = &self.pools {
+            pool.suspect();
+        }
     }
 
     /// A connection for reading.
     pub async fn read(&self) -> Result<Connection> {
         let handle = match &self.pools {
             Pools::Sqlite { read, .. } => Handle::Sqlite(read.lease().await?),
-            Pools::Postgres { pool } => Handle::Postgres(pool.acquire().await?),
+            Pools::Postgres { pool } => Handle::Postgres(pool.lease().await?),
         };
         Ok(Connection { handle, statements: self.statements.clone() })
     }
@@ -271,8 +269,7 @@ impl Connection {
             }
             Raw::Postgres(c) => {
                 check(sql.postgres, args)?;
-                let query = sqlx::query_with::<Postgres, _>(sql.postgres, postgres_arguments(args)?);
-                let rows = query.fetch_all(c).await?;
+                let rows = c.all(sqlx::query_with(sql.postgres, postgres_arguments(args)?)).await?;
                 Ok(rows.into_iter().map(|row| Row::postgres(row, sql.postgres)).collect())
             }
         }
@@ -292,8 +289,7 @@ impl Connection {
             }
             Raw::Postgres(c) => {
                 check(sql.postgres, args)?;
-                let query = sqlx::query_with::<Postgres, _>(sql.postgres, postgres_arguments(args)?);
-                Ok(query.execute(c).await?.rows_affected())
+                c.run(sqlx::query_with(sql.postgres, postgres_arguments(args)?)).await
             }
         }
     }
@@ -302,7 +298,7 @@ impl Connection {
     pub(crate) async fn script(&mut self, text: String) -> Result<()> {
         match self.raw().await? {
             Raw::Sqlite(c) => c.script(&text)?,
-            Raw::Postgres(c) => sqlx::raw_sql(AssertSqlSafe(text)).execute(c).await.map(drop)?,
+            Raw::Postgres(c) => c.script(text).await?,
         }
         Ok(())
     }
@@ -317,7 +313,7 @@ impl Connection {
         self.flush().await?;
         match self.handle {
             Handle::Sqlite(mut lease) => lease.wait_and("COMMIT").await?,
-            Handle::PostgresTx(tx, _) => tx.commit().await?,
+            Handle::PostgresTx(lease, _) => lease.end(true).await?,
             Handle::Postgres(_) => {}
         }
         Ok(())
@@ -328,7 +324,7 @@ impl Connection {
         match self.handle {
             // A lease takes back what is not committed.
             Handle::Sqlite(lease) => drop(lease),
-            Handle::PostgresTx(tx, _) => tx.rollback().await?,
+            Handle::PostgresTx(lease, _) => lease.end(false).await?,
             Handle::Postgres(_) => {}
         }
         Ok(())
@@ -358,15 +354,15 @@ impl Connection {
 }
 
 /// Runs the parts of a batch as one statement.
-async fn run_batch(connection: &mut PgConnection, batch: &mut Batch) -> Result<()> {
+async fn run_batch(connection: &mut postgres::Lease, batch: &mut Batch) -> Result<()> {
     if let Some((text, args)) = batch.take() {
-        sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args).execute(connection).await?;
+        connection.run(sqlx::query_with::<Postgres, _>(AssertSqlSafe(text), args)).await?;
     }
     Ok(())
 }
 
 /// Parts of one statement do not see each other's rows: a table that one of them writes already needs another statement.
-async fn make_way(connection: &mut PgConnection, batch: &mut Batch, table: &str) -> Result<()> {
+async fn make_way(connection: &mut postgres::Lease, batch: &mut Batch, table: &str) -> Result<()> {
     match batch.writes(table) {
         true => run_batch(connection, batch).await,
         false => Ok(()),
