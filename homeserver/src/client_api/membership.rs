@@ -64,7 +64,7 @@ pub async fn invite(
 ) -> Result<invite_user::v3::Response, ApiError> {
     let Ruma { body, identity, .. } = request;
     let invite_user::v3::InvitationRecipient::UserId(invited) = body.recipient else {
-        return Err(ApiError::invalid_param("only users can be invited: this server has no identity server"));
+        return Err(only_users());
     };
     let room = app.server.rooms.find(&body.room_id).await?.ok_or_else(not_in)?;
     app.server.invite(&room, &identity.user, &invited.user_id, invited.reason).await?;
@@ -164,4 +164,9 @@ pub async fn members(
     };
     let chosen = events.into_iter().filter(|(membership, _)| wanted(membership));
     Ok(get_member_events::v3::Response::new(chosen.map(|(_, event)| Raw::from_json(event)).collect()))
+}
+
+/// What is told to those who invite by an e-mail address or a phone number.
+pub(super) fn only_users() -> ApiError {
+    ApiError::invalid_param("only users can be invited: this server has no identity server")
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::alias::is_public;
+use super::{alias::is_public, membership::only_users};
 use crate::{app::App, extract::Ruma, response::ApiError};
 
 #[derive(Deserialize)]
@@ -25,6 +25,9 @@ pub async fn create(
     request: Ruma<create_room::v3::Request>,
 ) -> Result<create_room::v3::Response, ApiError> {
     let body = request.body;
+    if !body.invite_3pid.is_empty() {
+        return Err(only_users());
+    }
     let mut initial_state = Vec::with_capacity(body.initial_state.len());
     for event in &body.initial_state {
         let Initial { kind, state_key, content } = serde_json::from_str(event.json().get())?;
