@@ -248,6 +248,8 @@ mod tests {
         assert_ne!(process(&mut lease).await, writer);
         let found = lease.all(sqlx::query("SELECT 1 FROM pg_tables WHERE tablename = 'left_behind'")).await;
         assert!(found.unwrap().is_empty());
+        // Closing waits for those that are in use.
+        drop(lease);
         pool.close().await;
     }
 }
