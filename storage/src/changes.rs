@@ -4,6 +4,7 @@
 use crate::args;
 use crate::database::Tx;
 use crate::error::{Error, Result};
+use crate::federation::outbox;
 use crate::log::Kind;
 use crate::rooms::{gaps, packed, receipts, relations, write_ints};
 use crate::statement::{Bulk, Col, Sql};
@@ -20,6 +21,8 @@ pub const SOFT_FAILED: i64 = 4;
 pub const HISTORY: i64 = 8;
 /// An event was redacted.
 pub const REDACTED: i64 = 16;
+/// An event of another server came through a handshake with this one (a join, leave or knock), which tells the others.
+pub const FORWARDED: i64 = 32;
 
 /// Rows of one unit. All or none of them are written.
 #[derive(Debug, Default)]
@@ -48,6 +51,8 @@ pub struct Changes {
     pub transactions: Vec<(i64, String, String, String, i64)>,
     /// To-device messages. They are left out where one of the unit's transaction ids is known already.
     pub to_device: Vec<NewToDevice>,
+    /// EDUs for other servers: (server, JSON). They are left out as the messages are.
+    pub outbox: Vec<(String, String)>,
     /// To-device messages that devices have seen: (device, position up to which).
     pub seen: Vec<(i64, i64)>,
     /// Receipts.
@@ -174,7 +179,12 @@ pub struct Outcome {
 pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome>>> {
     let allowed = check_guards(tx, units).await?;
     let winners: Vec<&Changes> = units.iter().zip(&allowed).filter(|(_, ok)| **ok).map(|(u, _)| *u).collect();
-    let messages = new_messages(tx, &winners).await?;
+    let sent = new_messages(tx, &winners).await?;
+    let messages: Vec<&[NewToDevice]> = winners
+        .iter()
+        .zip(&sent)
+        .map(|(unit, new)| if *new { unit.to_device.as_slice() } else { &[] })
+        .collect();
     let mut outcomes = Vec::with_capacity(winners.len());
     let mut rows = Rows::default();
     for (unit, messages) in winners.iter().zip(&messages) {
@@ -187,6 +197,7 @@ pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome
     relations::write(tx, &winners).await?;
     gaps::write(tx, &winners).await?;
     write_queues(tx, &winners, &messages, &rows).await?;
+    outbox::write(tx, &winners, &sent).await?;
     let mut outcomes = outcomes.into_iter();
     Ok(allowed
         .into_iter()
@@ -438,9 +449,9 @@ async fn write_state(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
     .await
 }
 
-/// The to-device messages of each unit; none where its transaction was carried out before.
-async fn new_messages<'a>(tx: &mut Tx, units: &[&'a Changes]) -> Result<Vec<&'a [NewToDevice]>> {
-    let sends = |unit: &&&Changes| !unit.to_device.is_empty();
+/// Whether the messages of each unit are new: not where its transaction was carried out before.
+async fn new_messages(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<bool>> {
+    let sends = |unit: &&&Changes| !unit.to_device.is_empty() || !unit.outbox.is_empty();
     let wanted: Vec<_> = units.iter().filter(sends).flat_map(|unit| &unit.transactions).collect();
     let mut known = HashSet::new();
     if !wanted.is_empty() {
@@ -452,7 +463,7 @@ async fn new_messages<'a>(tx: &mut Tx, units: &[&'a Changes]) -> Result<Vec<&'a 
         for (device, scope, id, ..) in unit.transactions.iter().filter(|_| sends(&unit)) {
             is_new &= known.insert((*device, scope.clone(), id.clone()));
         }
-        messages.push(if is_new { unit.to_device.as_slice() } else { &[] });
+        messages.push(is_new);
     }
     Ok(messages)
 }

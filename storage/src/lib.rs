@@ -18,6 +18,7 @@ pub mod changes;
 pub mod database;
 pub mod epochs;
 pub mod error;
+pub mod federation;
 pub mod keys;
 pub mod log;
 pub mod migrations;

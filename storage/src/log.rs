@@ -58,6 +58,8 @@ kinds! {
     /// A user signed somebody's key, or changed their user-signing key, which nobody else sees. Scope: who signed.
     /// Object: whose key it is.
     Signature = 15,
+    /// An EDU for another server waits in the outbox. Scope: 0. Object: 0.
+    Outbox = 16,
     /// The database was taken back to an earlier state, or that must be feared: everything in memory is forgotten.
     /// Before it the positions have a gap, the only kind of gap there is. Scope: 0. Object: the number of the new epoch.
     Epoch = 20,

@@ -15,6 +15,7 @@ const SCRIPTS: &[&str] = &[
     include_str!("migrations/0002_epochs.sql"),
     include_str!("migrations/0003_signatures.sql"),
     include_str!("migrations/0004_packed_events.sql"),
+    include_str!("migrations/0005_federation.sql"),
 ];
 
 /// The newest version of the schema.
@@ -68,6 +69,7 @@ fn for_sqlite(script: &str) -> String {
     script
         .replace("BIGINT", "INTEGER")
         .replace("BYTEA", "BLOB")
+        .replace("strpos(", "instr(")
         .replace("convert_to(json, 'UTF8')", "CAST(json AS BLOB)")
         .replace("); -- clustered", ") STRICT, WITHOUT ROWID;")
         .replace("); -- heap", ") STRICT;")

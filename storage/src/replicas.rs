@@ -8,8 +8,8 @@ use crate::args;
 use crate::database::{Connection, Database, Tx};
 use crate::error::{Error, Result};
 use crate::statement::Sql;
-use sqlx::Row as _;
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgListener, PgPoolOptions};
+use sqlx::{Connection as _, Row as _};
 use std::time::Duration;
 
 /// The channel of new heads of the log: position and replica.
@@ -103,6 +103,32 @@ impl Touch {
             (NOTES, Ok(at_us)) => Heard::Note { at_us, text: rest.to_owned() },
             _ => Heard::Unknown,
         })
+    }
+}
+
+/// A task that one process over a database does; it is over with the connection that this holds.
+pub struct Lead {
+    connection: Option<PgConnection>,
+}
+
+impl Lead {
+    /// Whether this process still leads. False when its connection broke: another one may lead by now.
+    pub async fn holds(&mut self) -> bool {
+        match &mut self.connection {
+            None => true,
+            Some(connection) => connection.ping().await.is_ok(),
+        }
+    }
+}
+
+impl Database {
+    /// Takes the lead in a task, by its number, unless another process has it. On SQLite nobody else is there.
+    pub async fn lead(&self, task: i64) -> Result<Option<Lead>> {
+        let Some(pool) = self.postgres() else { return Ok(Some(Lead { connection: None })) };
+        let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+        let row =
+            sqlx::query("SELECT pg_try_advisory_lock($1)").bind(task).fetch_one(&mut connection).await?;
+        Ok(row.try_get::<bool, _>(0)?.then_some(Lead { connection: Some(connection) }))
     }
 }
 

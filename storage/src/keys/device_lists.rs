@@ -15,6 +15,12 @@ pub async fn since(connection: &mut Connection, after: i64) -> Result<Vec<i64>> 
     connection.all(SINCE, args![after]).await?.iter().map(|row| row.int(0)).collect()
 }
 
+/// The position at which a user's device list changed last; 0 where it never did.
+pub async fn position(connection: &mut Connection, user_pk: i64) -> Result<i64> {
+    const POSITION: Sql = Sql::both("SELECT pos FROM device_list_changes WHERE user_pk = $1");
+    connection.one(POSITION, args![user_pk]).await?.map_or(Ok(0), |row| row.int(0))
+}
+
 /// Notes that what a user sees of a target's keys changed, and what nobody else sees: their signature on another user's
 /// key, or their own user-signing key.
 pub async fn signed(tx: &mut Tx, user_pk: i64, target_pk: i64) -> Result<()> {

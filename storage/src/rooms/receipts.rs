@@ -62,6 +62,20 @@ pub async fn since(
     connection.all(SINCE, args![rooms, after, reader_pk]).await?.iter().map(ReceiptRow::read).collect()
 }
 
+/// The newest receipt of a user in a room, of one kind.
+pub async fn newest(
+    connection: &mut Connection,
+    room_pk: i64,
+    user_pk: i64,
+    kind: i64,
+) -> Result<Option<ReceiptRow>> {
+    const NEWEST: Sql = Sql::both(
+        "SELECT room_pk, user_pk, kind, thread, event_id, event_pos, ts FROM receipts \
+         WHERE room_pk = $1 AND user_pk = $2 AND kind = $3 ORDER BY pos DESC LIMIT 1",
+    );
+    connection.one(NEWEST, args![room_pk, user_pk, kind]).await?.as_ref().map(ReceiptRow::read).transpose()
+}
+
 /// How far a user has read rooms, public and private receipts alike: (room, thread, position).
 pub async fn read_upto(
     connection: &mut Connection,

@@ -1,0 +1,41 @@
+//! Which rooms other servers are in, and which servers are known.
+
+use crate::args;
+use crate::database::Connection;
+use crate::error::Result;
+use crate::statement::Sql;
+
+/// The rooms that a server has joined members in.
+pub async fn of_server(connection: &mut Connection, server: &str) -> Result<Vec<i64>> {
+    const OF_SERVER: Sql = Sql::per(
+        "SELECT DISTINCT m.room_pk FROM users AS u CROSS JOIN memberships AS m \
+         ON m.user_pk = u.user_pk AND m.membership = 2 \
+         WHERE substr(u.user_id, instr(u.user_id, ':') + 1) = $1",
+        "SELECT DISTINCT m.room_pk FROM users AS u JOIN memberships AS m \
+         ON m.user_pk = u.user_pk AND m.membership = 2 \
+         WHERE substr(u.user_id, strpos(u.user_id, ':') + 1) = $1",
+    );
+    connection.all(OF_SERVER, args![server]).await?.iter().map(|row| row.int(0)).collect()
+}
+
+/// The servers that have joined members in a room which a user is joined to.
+pub async fn servers_of_user(connection: &mut Connection, user_pk: i64) -> Result<Vec<String>> {
+    const SERVERS: Sql = Sql::per(
+        "SELECT DISTINCT substr(u.user_id, instr(u.user_id, ':') + 1) FROM memberships AS mine \
+         CROSS JOIN memberships AS m ON m.room_pk = mine.room_pk AND m.membership = 2 \
+         CROSS JOIN users AS u ON u.user_pk = m.user_pk WHERE mine.user_pk = $1 AND mine.membership = 2",
+        "SELECT DISTINCT substr(u.user_id, strpos(u.user_id, ':') + 1) FROM memberships AS mine \
+         JOIN memberships AS m ON m.room_pk = mine.room_pk AND m.membership = 2 \
+         JOIN users AS u ON u.user_pk = m.user_pk WHERE mine.user_pk = $1 AND mine.membership = 2",
+    );
+    connection.all(SERVERS, args![user_pk]).await?.iter().map(|row| row.text(0)).collect()
+}
+
+/// All servers of which a user is known.
+pub async fn servers(connection: &mut Connection) -> Result<Vec<String>> {
+    const SERVERS: Sql = Sql::per(
+        "SELECT DISTINCT substr(user_id, instr(user_id, ':') + 1) FROM users",
+        "SELECT DISTINCT substr(user_id, strpos(user_id, ':') + 1) FROM users",
+    );
+    connection.all(SERVERS, &[]).await?.iter().map(|row| row.text(0)).collect()
+}
