@@ -13,6 +13,9 @@ pub enum Error {
     /// M_FORBIDDEN: it is known who asks, and they may not.
     #[error("{0}")]
     Forbidden(String),
+    /// M_UNAUTHORIZED: another server did not show who it is.
+    #[error("{0}")]
+    Unauthorized(String),
     /// M_NOT_FOUND.
     #[error("{0}")]
     NotFound(String),
@@ -93,6 +96,9 @@ pub enum Error {
     /// Who asks must first show who they are: 401 with the flows of user-interactive authentication.
     #[error("user-interactive authentication is needed")]
     Interactive(Box<UiaaInfo>),
+    /// Another server could not be asked, or answered nonsense: 502.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The server is stopping, or its database cannot be reached: 503.
     #[error("the server cannot do this now: {0}")]
     Unavailable(String),

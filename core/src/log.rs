@@ -72,6 +72,29 @@ impl Log {
         *self.visible.borrow()
     }
 
+    /// Follows the newest position that is applied here.
+    pub fn follow(&self) -> watch::Receiver<i64> {
+        self.visible.subscribe()
+    }
+
+    /// Entries behind a position up to the visible one, at most `limit`, from memory or from the database. `None` when
+    /// the log no longer reaches back so far.
+    pub async fn read(&self, after: i64, limit: usize) -> Result<Option<Vec<Entry>>> {
+        let recent = self.since(after, |entries| entries.take(limit).copied().collect());
+        if let Some(recent) = recent {
+            return Ok(Some(recent));
+        }
+        let visible = self.visible();
+        let mut connection = self.database.read().await?;
+        if log::oldest(&mut connection).await? > after + 1 {
+            return Ok(None);
+        }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut page = log::after(&mut connection, after, limit).await?;
+        page.retain(|entry| entry.pos <= visible);
+        Ok(Some(page))
+    }
+
     /// Waits until this replica has applied `pos`, which another one may have given out.
     pub async fn wait_for(&self, pos: i64) -> Result<()> {
         if self.visible() >= pos {

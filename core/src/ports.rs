@@ -1,5 +1,14 @@
 //! What the core needs from outside, as traits with few methods: tests hand in their own.
 
+use crate::error::Result;
+use crate::keys::{claim, query};
+use crate::rooms::append::Draft;
+use crate::rooms::cache::Room;
+use futures_util::future::BoxFuture;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Tells the time.
@@ -12,6 +21,64 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Random: Send + Sync + 'static {
     /// Fills the slice.
     fn fill(&self, bytes: &mut [u8]);
+}
+
+/// A wish of a user of ours about a room that this server is not in.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// The room.
+    pub room_id: &'a RoomId,
+    /// Servers that may be in it, the likeliest first.
+    pub via: &'a [OwnedServerName],
+    /// The content of the member event, without what the other server adds.
+    pub content: &'a Map<String, Value>,
+}
+
+/// Other servers, as the core needs them. Every call has a deadline, and its errors are those that a client gets.
+pub trait Remote: Send + Sync + 'static {
+    /// Joins a room through a server that is in it.
+    fn join<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<()>>;
+    /// Knocks on a room through a server that is in it.
+    fn knock<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<()>>;
+    /// Declines an invitation or takes a knock back through a server that is in the room. It succeeds for the user even
+    /// where no server answers.
+    fn leave<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<()>>;
+    /// Invites a user of another server: that server signs the event too.
+    fn invite<'a>(&'a self, room: &'a Arc<Room>, draft: Draft) -> BoxFuture<'a, Result<()>>;
+    /// The room behind an alias of another server, with servers that are in it.
+    fn alias<'a>(
+        &'a self,
+        alias: &'a RoomAliasId,
+    ) -> BoxFuture<'a, Result<(OwnedRoomId, Vec<OwnedServerName>)>>;
+    /// The profile of a user of another server, or one field of it.
+    fn profile<'a>(
+        &'a self,
+        user: &'a UserId,
+        field: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, Value>>>;
+    /// Keys of users of one other server.
+    fn query_keys<'a>(
+        &'a self,
+        server: &'a ServerName,
+        wanted: query::Wanted,
+    ) -> BoxFuture<'a, Result<query::Answer>>;
+    /// One-time keys of users of one other server.
+    fn claim_keys<'a>(
+        &'a self,
+        server: &'a ServerName,
+        wanted: claim::Wanted,
+    ) -> BoxFuture<'a, Result<claim::Keys>>;
+    /// Somebody, perhaps of another server, types in a room or has stopped. Never waits.
+    fn typing(&self, room_pk: i64, user_pk: i64, typing: bool);
+    /// Fetches events that came before these, and puts them into the room's history. Gives how many were new.
+    fn backfill<'a>(
+        &'a self,
+        room: &'a Arc<Room>,
+        before: &'a [OwnedEventId],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<usize>>;
 }
 
 /// The machine's clock.

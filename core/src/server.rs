@@ -10,7 +10,7 @@ use crate::housekeeping::{self, Housekeeping};
 use crate::ids::Ids;
 use crate::keys::known::KnownKeys;
 use crate::log::Log;
-use crate::ports::{Clock, Random, random_text};
+use crate::ports::{Clock, Random, Remote, random_text};
 use crate::replicas::Replicas;
 use crate::rooms::cache::Rooms;
 use crate::rooms::typing::Typing;
@@ -21,6 +21,7 @@ use crate::users::Users;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use myelin_storage::{Database, Options, log};
+use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,7 @@ pub struct Server {
     pub seal: Seal,
     /// To-device messages that were sent lately.
     pub recent_messages: Arc<RecentMessages>,
+    remote: RwLock<Option<Arc<dyn Remote>>>,
     stop: watch::Sender<bool>,
 }
 
@@ -147,6 +149,7 @@ impl Server {
             epoch,
             epoch_renewed,
             seal,
+            remote: RwLock::default(),
             stop: watch::Sender::new(false),
         });
         let (log, replicas, stop) = (server.log.clone(), server.replicas.clone(), server.stop.subscribe());
@@ -178,6 +181,25 @@ impl Server {
         self.replicas.fresh(&self.log).await
     }
 
+    /// Hands in the way to other servers, once at assembly.
+    pub fn set_remote(&self, remote: Arc<dyn Remote>) {
+        *self.remote.write() = Some(remote);
+    }
+
+    /// The way to other servers.
+    ///
+    /// # Errors
+    /// M_FORBIDDEN where this server federates with nobody.
+    pub fn remote(&self) -> Result<Arc<dyn Remote>> {
+        let remote = self.remote.read().clone();
+        remote.ok_or_else(|| Error::forbidden("this server does not federate with others"))
+    }
+
+    /// Turns true when the server is to end.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
     /// Milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
@@ -191,6 +213,8 @@ impl Server {
             Err(_) => tracing::debug!("unread counts were not written down: the database is too slow"),
         }
         self.stop.send_replace(true);
+        // It holds this server in its turn.
+        *self.remote.write() = None;
         self.database.close().await;
     }
 }

@@ -6,13 +6,14 @@
 use crate::cache::{Cache, Caches, Weight};
 use crate::error::{Error, Result};
 use crate::keys::Device;
+use crate::ports::random_text;
 use crate::server::Server;
 use myelin_storage::changes::{Changes, NewToDevice, Outcome};
 use myelin_storage::keys::device_keys;
 use myelin_storage::log::Kind;
 use myelin_storage::{Entry, to_device};
-use ruma::OwnedUserId;
 use ruma::to_device::DeviceIdOrAllDevices;
+use ruma::{OwnedServerName, OwnedUserId, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
@@ -35,7 +36,8 @@ struct Event<'a> {
     content: &'a RawValue,
 }
 
-/// Sends messages to devices of this server's users. Devices that are not there are passed over.
+/// Sends messages to devices. Devices of this server's users that are not there are passed over; those of others are
+/// their servers' affair, for which the messages wait in the outbox.
 ///
 /// # Errors
 /// M_BAD_JSON when a content is not an object.
@@ -49,11 +51,63 @@ pub async fn send(
     if messages.values().flat_map(BTreeMap::values).any(|content| !content.get().starts_with('{')) {
         return Err(Error::bad_json("the content of a message must be an object"));
     }
-    let rows = address(server, sender, event_type, messages).await?;
+    let (messages, elsewhere): (Messages, Messages) =
+        messages.into_iter().partition(|(user, _)| server.is_local(user));
+    let rows = address(server, sender.user_id, event_type, messages).await?;
+    let outbox = for_others(server, sender.user_id, event_type, elsewhere)?;
     let scope = format!("sendToDevice/{event_type}");
     let transaction = (sender.device_pk, scope, txn_id, "{}".to_owned(), server.now_ms());
+    write(server, transaction, rows, outbox).await
+}
+
+/// Takes messages in that a user of another server sent. A message id that came before sends nothing again.
+pub async fn deliver(
+    server: &Server,
+    sender: &UserId,
+    event_type: &str,
+    message_id: String,
+    messages: Messages,
+) -> Result<()> {
+    let rows = address(server, sender, event_type, messages).await?;
+    let scope = format!("directToDevice/{sender}");
+    let transaction = (0, scope, message_id, "{}".to_owned(), server.now_ms());
+    write(server, transaction, rows, Vec::new()).await
+}
+
+/// The EDUs for other servers, one each.
+fn for_others(
+    server: &Server,
+    sender: &UserId,
+    event_type: &str,
+    messages: Messages,
+) -> Result<Vec<(String, String)>> {
+    if messages.is_empty() || server.remote().is_err() {
+        return Ok(Vec::new());
+    }
+    let mut by_server: BTreeMap<OwnedServerName, Messages> = BTreeMap::new();
+    for (user, devices) in messages {
+        by_server.entry(user.server_name().to_owned()).or_default().insert(user, devices);
+    }
+    let mut edus = Vec::with_capacity(by_server.len());
+    for (to, messages) in by_server {
+        let content = serde_json::json!({
+            "sender": sender, "type": event_type, "message_id": random_text(&*server.random, 24),
+            "messages": messages,
+        });
+        let edu = serde_json::json!({ "edu_type": "m.direct_to_device", "content": content });
+        edus.push((to.to_string(), edu.to_string()));
+    }
+    Ok(edus)
+}
+
+async fn write(
+    server: &Server,
+    transaction: (i64, String, String, String, i64),
+    rows: Vec<NewToDevice>,
+    outbox: Vec<(String, String)>,
+) -> Result<()> {
     let kept: Vec<_> = rows.iter().map(|row| (row.device_pk, row.json.clone())).collect();
-    let changes = Changes { transactions: vec![transaction], to_device: rows, ..Changes::default() };
+    let changes = Changes { transactions: vec![transaction], to_device: rows, outbox, ..Changes::default() };
     let recent = server.recent_messages.clone();
     let publish = move |outcome: &Outcome| {
         for ((device_pk, json), pos) in kept.into_iter().zip(&outcome.to_device) {
@@ -68,12 +122,11 @@ pub async fn send(
 /// One row for each device.
 async fn address(
     server: &Server,
-    sender: Device<'_>,
+    sender: &UserId,
     event_type: &str,
     messages: Messages,
 ) -> Result<Vec<NewToDevice>> {
-    let local = |user: &&OwnedUserId| user.server_name() == server.name();
-    let ids: Vec<&str> = messages.keys().filter(local).map(|user| user.as_str()).collect();
+    let ids: Vec<&str> = messages.keys().map(|user| user.as_str()).collect();
     let users: HashMap<i64, String> =
         server.ids.find_users(&ids).await?.into_iter().map(|(id, pk)| (pk, id)).collect();
     let pks: Vec<i64> = users.keys().copied().collect();
@@ -89,7 +142,7 @@ async fn address(
         let Some(content) = named.or_else(|| of_user.get(&DeviceIdOrAllDevices::AllDevices)) else {
             continue;
         };
-        let event = Event { kind: event_type, sender: sender.user_id.as_str(), content };
+        let event = Event { kind: event_type, sender: sender.as_str(), content };
         let json = serde_json::to_string(&event).map_err(|error| Error::internal(error.to_string()))?;
         rows.push(NewToDevice { user_pk: device.user_pk, device_pk: device.device_pk, json });
     }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use myelin_core::{Server, config::Settings};
+use myelin_federation::Federation;
 use tokio::sync::watch;
 
 use crate::{extract::Sessions, ratelimit::RateLimits};
@@ -20,14 +21,21 @@ pub struct AppState {
     pub sessions: Box<dyn Sessions>,
     /// Counts what clients do.
     pub rate_limits: RateLimits,
+    /// What speaks with other servers, where this one federates.
+    pub federation: Option<Arc<Federation>>,
     stop: watch::Receiver<bool>,
 }
 
 impl AppState {
     /// Assembles the state. `stop` turns true when the server is to end.
-    pub fn new(server: Arc<Server>, sessions: Box<dyn Sessions>, stop: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        server: Arc<Server>,
+        federation: Option<Arc<Federation>>,
+        sessions: Box<dyn Sessions>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
         let settings = server.settings.clone();
-        Self { server, rate_limits: RateLimits::new(&settings.limits), settings, sessions, stop }
+        Self { server, rate_limits: RateLimits::new(&settings.limits), federation, settings, sessions, stop }
     }
 
     /// The time by which rate limits count.

@@ -10,6 +10,7 @@ use myelin_core::{
     server::Parts,
     users::{accounts, registration_tokens},
 };
+use myelin_federation::Federation;
 use myelin_storage::Options;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -32,7 +33,8 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let server = open_server(settings).await?;
     let ports = open(&server.settings).await?;
     let accounts = Box::new(sessions::Accounts(server.clone()));
-    let app: App = Arc::new(AppState::new(server.clone(), accounts, stopping.clone()));
+    let federation = federate(&server).await?;
+    let app: App = Arc::new(AppState::new(server.clone(), federation, accounts, stopping.clone()));
     announce(&server, &ports).await?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -71,6 +73,14 @@ pub async fn open_server_with(settings: Settings, clock: Arc<dyn Clock>) -> Resu
     let replica = replica_name();
     let random = Arc::new(SystemRandom);
     Ok(Server::open(Parts { settings, database, replica, clock, random }).await?)
+}
+
+/// Starts to speak with other servers, if the settings want it.
+pub async fn federate(server: &Arc<Server>) -> Result<Option<Arc<Federation>>, StartError> {
+    match server.settings.federation.enabled {
+        true => Ok(Some(Federation::start(server.clone()).await?)),
+        false => Ok(None),
+    }
 }
 
 /// This process's name among those over one database: the machine's, for people, and something random, since a

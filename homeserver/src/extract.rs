@@ -17,6 +17,8 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{Method, Request, header};
+use myelin_federation::origin;
+use ruma::OwnedServerName;
 use ruma::api::{IncomingRequest, IncomingRequestExt as _};
 use serde::de::DeserializeOwned;
 
@@ -90,6 +92,39 @@ impl Incoming {
         Ok(serde_json::from_slice(body::or_empty_object(&body))?)
     }
 
+    /// The whole of it, for a handler of the server-server API. There the body is signed, so it is read first.
+    pub(crate) async fn read_signed<T: IncomingRequest>(
+        self,
+        app: &AppState,
+    ) -> Result<(OwnedServerName, T), ApiError> {
+        let federation = app.federation.as_deref().ok_or_else(ApiError::unrecognized)?;
+        let (request, arguments) = self.read_whole(app, T::METHOD == Method::GET).await?;
+        let origin = origin::verify(federation, &request).await?;
+        Ok((origin, parse(&request, &arguments)?))
+    }
+
+    /// The same for a request that needs no signature.
+    pub(crate) async fn read_open<T: IncomingRequest>(self, app: &AppState) -> Result<T, ApiError> {
+        let (request, arguments) = self.read_whole(app, T::METHOD == Method::GET).await?;
+        parse(&request, &arguments)
+    }
+
+    async fn read_whole(
+        self,
+        app: &AppState,
+        empty: bool,
+    ) -> Result<(Request<Bytes>, Vec<String>), ApiError> {
+        let Self { head, arguments, body, .. } = self;
+        let bytes = if empty {
+            Bytes::new()
+        } else {
+            let limits = &app.settings.limits;
+            body::read(head.headers(), body, limits.request_size, limits.request_time).await?
+        };
+        body::check_json(&bytes)?;
+        Ok((head.map(|()| bytes), arguments))
+    }
+
     /// The whole of it, for a handler that takes a ruma type.
     pub(crate) async fn read<T>(self, app: &AppState) -> Result<Ruma<T>, ApiError>
     where
@@ -109,6 +144,15 @@ impl Incoming {
         let body = T::try_from_http_request(head.map(|()| body::or_empty_object(&bytes)), &arguments)?;
         Ok(Ruma { body, identity, address })
     }
+}
+
+fn parse<T: IncomingRequest>(request: &Request<Bytes>, arguments: &[String]) -> Result<T, ApiError> {
+    let mut head = Request::new(body::or_empty_object(request.body()));
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Ok(T::try_from_http_request(head, &arguments)?)
 }
 
 async fn identify<A: Authenticate>(

@@ -193,6 +193,7 @@ impl From<myelin_core::Error> for ApiError {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         match error {
             Error::Forbidden(text) => Self::forbidden(text),
+            Error::Unauthorized(text) => Self::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", text),
             Error::NotFound(text) => Self::not_found(text),
             Error::BadJson(text) => Self::bad_json(text),
             Error::InvalidParam(text) => Self::invalid_param(text),
@@ -223,6 +224,7 @@ impl From<myelin_core::Error> for ApiError {
             Error::WrongEndpoint(text) => Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_BAD_JSON", text),
             Error::Other { errcode, message } => Self::new(BAD, errcode, message),
             Error::Interactive(info) => Self::uiaa(&info),
+            Error::Elsewhere(text) => Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text),
             Error::Unavailable(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text),
             Error::Storage(myelin_storage::Error::Nul) => {
                 Self::invalid_param("U+0000 is not allowed in names and ids")

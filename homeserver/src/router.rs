@@ -4,6 +4,7 @@
 //! Method, paths and authentication come from the ruma request type that the handler takes.
 
 mod dispatch;
+mod federation;
 mod route;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc};
@@ -12,7 +13,7 @@ use axum::{extract::Request, response::Response, routing::any};
 use hyper::Method;
 use myelin_core::config::Api;
 
-pub use self::route::{Route, route, route_raw, route_response};
+pub use self::route::{Route, route, route_open, route_raw, route_response, route_signed};
 use self::{
     dispatch::{dispatch, unknown_path},
     route::Endpoint,
@@ -33,7 +34,8 @@ use crate::{
 pub fn routes(api: Api) -> Vec<Route> {
     match api {
         Api::Client => client_api(),
-        Api::Federation | Api::Metrics => Vec::new(),
+        Api::Federation => federation::endpoints(),
+        Api::Metrics => Vec::new(),
     }
 }
 

@@ -67,6 +67,18 @@ impl PduBuilder {
         key: &ServerKey,
         rules: &RoomVersionRules,
     ) -> Result<(OwnedEventId, String), BuildError> {
+        let mut event = self.unsigned(rules)?;
+        key.hash_and_sign(server, &mut event, rules)?;
+        let event_id = hashes::event_id(&event, rules)?;
+        let json = canonical::to_string(&event).map_err(|error| BuildError::Sign(error.to_string()))?;
+        if json.len() > MAX_PDU_BYTES {
+            return Err(BuildError::TooLarge);
+        }
+        Ok((event_id, json))
+    }
+
+    /// The event without hash and signature: what another server is offered to complete.
+    pub fn unsigned(self, rules: &RoomVersionRules) -> Result<CanonicalJsonObject, BuildError> {
         self.check_lengths()?;
         let holds_nul = |text: &str| text.contains('\0');
         if holds_nul(&self.kind) {
@@ -75,14 +87,7 @@ impl PduBuilder {
         if self.state_key.as_deref().is_some_and(holds_nul) {
             return Err(BuildError::Nul("state_key"));
         }
-        let mut event = self.into_object(rules)?;
-        key.hash_and_sign(server, &mut event, rules)?;
-        let event_id = hashes::event_id(&event, rules)?;
-        let json = canonical::to_string(&event).map_err(|error| BuildError::Sign(error.to_string()))?;
-        if json.len() > MAX_PDU_BYTES {
-            return Err(BuildError::TooLarge);
-        }
-        Ok((event_id, json))
+        self.into_object(rules)
     }
 
     fn check_lengths(&self) -> Result<(), BuildError> {

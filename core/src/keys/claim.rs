@@ -7,7 +7,7 @@ use crate::server::Server;
 use myelin_storage::Tx;
 use myelin_storage::keys::one_time_keys::{Claimed, Issued};
 use myelin_storage::keys::{device_keys, fallback_keys, one_time_keys};
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -36,10 +36,43 @@ struct Owner {
 pub async fn claim(server: &Server, wanted: Wanted) -> Result<Answer> {
     let (local, remote): (Wanted, Wanted) =
         wanted.into_iter().partition(|(user, _)| user.server_name() == server.name());
-    let failures = remote.keys().map(|user| user.server_name().to_string()).collect();
+    let here = of_local(server, local);
+    let (here, elsewhere) = futures_util::future::join(here, of_others(server, remote)).await;
+    let mut answer = elsewhere;
+    answer.keys.extend(here?);
+    Ok(answer)
+}
+
+/// Asks other servers, all at once.
+async fn of_others(server: &Server, wanted: Wanted) -> Answer {
+    let mut by_server: BTreeMap<OwnedServerName, Wanted> = BTreeMap::new();
+    for (user, devices) in wanted {
+        by_server.entry(user.server_name().to_owned()).or_default().insert(user, devices);
+    }
+    let ask = |(name, wanted): (OwnedServerName, Wanted)| async move {
+        let keys = match server.remote() {
+            Ok(remote) => remote.claim_keys(&name, wanted).await,
+            Err(error) => Err(error),
+        };
+        (name, keys)
+    };
+    let mut answer = Answer::default();
+    for (name, keys) in futures_util::future::join_all(by_server.into_iter().map(ask)).await {
+        match keys {
+            Ok(keys) => answer.keys.extend(keys),
+            Err(error) => {
+                tracing::debug!(%error, "another server's one-time keys were not to be had");
+                answer.failures.insert(name.to_string());
+            }
+        }
+    }
+    answer
+}
+
+async fn of_local(server: &Server, local: Wanted) -> Result<Keys> {
     let (owners, by_algorithm) = find_devices(server, local).await?;
     if owners.is_empty() {
-        return Ok(Answer { keys: Keys::new(), failures });
+        return Ok(Keys::new());
     }
     let users: Vec<(i64, i64)> = owners.iter().map(|(device, owner)| (*device, owner.user_pk)).collect();
     let taken = server
@@ -62,7 +95,7 @@ pub async fn claim(server: &Server, wanted: Wanted) -> Result<Answer> {
             })
         })
         .await?;
-    Ok(Answer { keys: shape(taken, &owners)?, failures })
+    shape(taken, &owners)
 }
 
 /// The numbers of the wanted devices, by algorithm.

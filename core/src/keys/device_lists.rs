@@ -9,6 +9,7 @@ use crate::server::Server;
 use myelin_storage::keys::device_lists;
 use myelin_storage::log::Kind;
 use myelin_storage::rooms::memberships;
+use ruma::UserId;
 use std::collections::HashSet;
 
 /// Users whose devices changed, as far as a user is concerned. Told too often it does no harm; never told, messages
@@ -69,6 +70,18 @@ pub async fn changes(server: &Server, user_pk: i64, from: i64, to: i64) -> Resul
     let left: Vec<i64> =
         parted.iter().copied().filter(|user| *user != user_pk && !sharing.contains(user)).collect();
     Ok(DeviceLists { changed: ids(server, &changed).await?, left: ids(server, &left).await? })
+}
+
+/// The position of the last change of a user's devices or keys; 0 where there was none.
+pub async fn position(server: &Server, user: &UserId) -> Result<i64> {
+    let Some(user_pk) = server.ids.find_user(user.as_str()).await? else { return Ok(0) };
+    Ok(device_lists::position(&mut server.database.read().await?, user_pk).await?)
+}
+
+/// Notes that the devices or keys of another server's user changed, if anybody here may care.
+pub async fn remote_changed(server: &Server, user: &UserId) -> Result<()> {
+    let Some(user_pk) = server.ids.find_user(user.as_str()).await? else { return Ok(()) };
+    server.commit.run(move |tx| Box::pin(async move { Ok(device_lists::changed(tx, user_pk).await?) })).await
 }
 
 /// Who began or ceased to share a room with the user.

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::server::Server;
 use myelin_storage::keys::cross_signing::{self, SignatureRow};
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, UserId};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -35,12 +35,92 @@ struct Signatures<'a> {
     asker_id: &'a UserId,
 }
 
-/// Reads keys, as `asker` may see them.
+/// Reads keys, as `asker` may see them. Those of other servers' users are asked for there, of all servers at once; a
+/// server that does not answer is named.
 pub async fn query(server: &Server, asker_pk: i64, asker_id: &UserId, wanted: Wanted) -> Result<Answer> {
     let (local, remote): (Wanted, Wanted) =
         wanted.into_iter().partition(|(user, _)| user.server_name() == server.name());
+    let here = of_local(server, asker_pk, asker_id, local);
+    let (here, elsewhere) = futures_util::future::join(here, of_others(server, remote)).await;
+    let mut answer = here?;
+    let signed = cross_signed(server, asker_pk, asker_id, elsewhere).await?;
+    answer.device_keys.extend(signed.device_keys);
+    answer.master_keys.extend(signed.master_keys);
+    answer.self_signing_keys.extend(signed.self_signing_keys);
+    answer.failures.extend(signed.failures);
+    Ok(answer)
+}
+
+/// Reads keys of users of ours, as other servers may see them.
+pub async fn for_server(server: &Server, wanted: Wanted) -> Result<Answer> {
+    let Some(anybody) = wanted.keys().next().cloned() else { return Ok(Answer::default()) };
+    of_local(server, 0, &anybody, wanted).await
+}
+
+/// Asks other servers.
+async fn of_others(server: &Server, wanted: Wanted) -> Answer {
+    let mut by_server: BTreeMap<OwnedServerName, Wanted> = BTreeMap::new();
+    for (user, devices) in wanted {
+        by_server.entry(user.server_name().to_owned()).or_default().insert(user, devices);
+    }
+    let ask = |(name, wanted): (OwnedServerName, Wanted)| async move {
+        let answer = match server.remote() {
+            Ok(remote) => remote.query_keys(&name, wanted).await,
+            Err(error) => Err(error),
+        };
+        (name, answer)
+    };
+    let mut all = Answer::default();
+    for (name, answer) in futures_util::future::join_all(by_server.into_iter().map(ask)).await {
+        match answer {
+            Ok(answer) => {
+                all.device_keys.extend(answer.device_keys);
+                all.master_keys.extend(answer.master_keys);
+                all.self_signing_keys.extend(answer.self_signing_keys);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "another server's keys were not to be had");
+                all.failures.insert(name.to_string());
+            }
+        }
+    }
+    all
+}
+
+/// Adds the asker's own signatures to others' master keys: only the asker sees them, and their server has them.
+async fn cross_signed(
+    server: &Server,
+    asker_pk: i64,
+    asker_id: &UserId,
+    mut answer: Answer,
+) -> Result<Answer> {
+    let ids: Vec<&str> = answer.master_keys.keys().map(|user| user.as_str()).collect();
+    let users: HashMap<String, i64> = server.ids.find_users(&ids).await?.into_iter().collect();
+    let pks: Vec<i64> = users.values().copied().collect();
+    if pks.is_empty() {
+        return Ok(answer);
+    }
+    let rows = cross_signing::signatures_by(&mut server.database.read().await?, asker_pk, &pks).await?;
+    let signatures = Signatures::new(rows.iter(), asker_id);
+    for (user, key) in &mut answer.master_keys {
+        let Some(user_pk) = users.get(user.as_str()) else { continue };
+        let Some(public) = public_key(key.get()) else { continue };
+        *key = raw(signatures.add(key.get(), *user_pk, user, &public)?.into_owned())?;
+    }
+    Ok(answer)
+}
+
+/// The public key in the JSON of a cross-signing key, which has one.
+fn public_key(json: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Key {
+        keys: BTreeMap<String, String>,
+    }
+    serde_json::from_str::<Key>(json).ok()?.keys.into_values().next()
+}
+
+async fn of_local(server: &Server, asker_pk: i64, asker_id: &UserId, local: Wanted) -> Result<Answer> {
     let mut answer = Answer {
-        failures: remote.keys().map(|user| user.server_name().to_string()).collect(),
         device_keys: local.keys().map(|user| (user.clone(), BTreeMap::new())).collect(),
         ..Answer::default()
     };

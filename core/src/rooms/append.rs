@@ -13,6 +13,7 @@ mod plan;
 mod publish;
 pub mod receive;
 mod stripped;
+mod template;
 mod trees;
 
 use crate::error::{Error, Result};
@@ -177,6 +178,8 @@ fn fail(requests: &[Request], error: &Error) -> Vec<Result<Vec<OwnedEventId>>> {
     let unavailable = || Error::Unavailable("the event could not be stored".to_owned());
     requests.iter().map(|_| Err(unavailable())).collect()
 }
+
+pub(crate) use stripped::keys as shown_keys;
 
 /// What the table of memberships has for the membership of a member event.
 fn membership_number(text: &str) -> Option<i64> {

@@ -11,6 +11,7 @@ use crate::log::Reader;
 use crate::rooms::append::Queue;
 use crate::rooms::brief::Brief;
 use crate::rooms::recent::{self, Recent};
+use crate::rooms::servers::Present;
 use crate::rooms::state::{Node, NodeId, Nodes, TreeError};
 use crate::rooms::state_keys::StateKeys;
 use crate::rooms::version;
@@ -47,6 +48,7 @@ pub struct Room {
     moved: AtomicI64,
     pub(crate) recent: Mutex<Recent>,
     pub(crate) brief: Mutex<Option<Arc<Brief>>>,
+    pub(crate) servers: Mutex<Option<Present>>,
     pub(crate) queue: Mutex<Queue>,
     /// Held while events are committed, and while this server's own are planned, so that the two do not take the guard
     /// from each other.
@@ -206,6 +208,7 @@ impl Rooms {
                 moved: AtomicI64::new(0),
                 recent: Mutex::default(),
                 brief: Mutex::new(None),
+                servers: Mutex::new(None),
                 queue: Mutex::default(),
                 turn: tokio::sync::Mutex::default(),
                 receiving: tokio::sync::Mutex::default(),
@@ -223,6 +226,7 @@ impl Rooms {
             *room.keys.write() = StateKeys::default();
             *room.recent.lock() = Recent::default();
             *room.brief.lock() = None;
+            *room.servers.lock() = None;
             room.forget();
         }
     }

@@ -191,15 +191,26 @@ impl Server {
 
     async fn invite_at_creation(self: &Arc<Self>, wish: &CreateRoom, room: &Arc<Room>) -> Result<()> {
         let mut drafts = Vec::with_capacity(wish.invite.len());
+        let mut elsewhere = Vec::new();
         for invited in &wish.invite {
             let mut content = self.member_content(invited, "invite").await?;
             if wish.is_direct {
                 content.insert("is_direct".to_owned(), true.into());
             }
-            drafts.push(Draft::state(wish.creator.clone(), "m.room.member", invited.as_str(), &content)?);
+            if self.is_local(invited) {
+                drafts.push(Draft::state(wish.creator.clone(), "m.room.member", invited.as_str(), &content)?);
+            } else {
+                elsewhere.push((invited, content));
+            }
         }
         if !drafts.is_empty() {
             self.append(room, Request { drafts, ..Request::default() }).await?;
+        }
+        for (invited, content) in elsewhere {
+            // The room is there; whoever could not be reached can be invited again.
+            if let Err(error) = self.send_invite(room, &wish.creator, invited, content).await {
+                tracing::info!(%error, room = %room.id, "somebody could not be invited into a new room");
+            }
         }
         Ok(())
     }

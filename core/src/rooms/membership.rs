@@ -66,7 +66,22 @@ impl Server {
     ) -> Result<()> {
         let mut content = self.member_content(invited, "invite").await?;
         add_reason(&mut content, reason);
-        self.set_membership(room, sender, invited, content).await
+        self.send_invite(room, sender, invited, content).await
+    }
+
+    /// Sends an invitation; that of another server's user goes to that server first.
+    pub(crate) async fn send_invite(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        sender: &UserId,
+        invited: &UserId,
+        content: Map<String, Value>,
+    ) -> Result<()> {
+        if self.is_local(invited) {
+            return self.set_membership(room, sender, invited, content).await;
+        }
+        let draft = Draft::state(sender.to_owned(), "m.room.member", invited.as_str(), &content)?;
+        self.remote()?.invite(room, draft).await
     }
 
     /// Leaves a room, declines an invitation, or takes back a knock.
@@ -76,6 +91,12 @@ impl Server {
         user: &UserId,
         reason: Option<String>,
     ) -> Result<()> {
+        if !self.speaks_for(room).await? {
+            let mut content = Map::new();
+            content.insert("membership".to_owned(), "leave".into());
+            add_reason(&mut content, reason);
+            return self.leave_outside(room, user, content).await;
+        }
         let root = self.current_root(room).await?;
         match self.membership_in(room, root, user).await? {
             Membership::Leave => {
@@ -266,7 +287,7 @@ impl Server {
 
     /// Where the join rule is `restricted`, a member of ours who may invite vouches for somebody who is in one of the
     /// rooms that the rule names.
-    async fn authorising_user(
+    pub async fn authorising_user(
         &self,
         room: &Room,
         root: NodeId,
@@ -276,12 +297,21 @@ impl Server {
         let Some(rules) = rules.filter(|rules| rules.join_rule.ends_with("restricted")) else {
             return Ok(None);
         };
-        let mut allowed = false;
+        let (mut allowed, mut blind) = (false, false);
         for allow in rules.allow.iter().filter(|allow| allow.kind == "m.room_membership") {
             let Some(other) = &allow.room_id else { continue };
-            let Some(other) = self.rooms.find(other).await? else { continue };
+            let Some(other) = self.room_here(other).await? else {
+                blind = true;
+                continue;
+            };
             let other_root = self.current_root(&other).await?;
             allowed |= self.membership_in(&other, other_root, user).await? == Membership::Join;
+        }
+        if !allowed && blind {
+            return Err(Error::Other {
+                errcode: "M_UNABLE_TO_AUTHORISE_JOIN",
+                message: "this server is not in the rooms whose members may join".to_owned(),
+            });
         }
         if !allowed {
             return Err(Error::forbidden("you are in none of the rooms whose members may join"));

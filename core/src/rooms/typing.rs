@@ -126,16 +126,27 @@ impl Server {
         if self.replicas.are_there() {
             // This replica hears it too, in the order in which all do.
             self.replicas.tell(note(room.pk, user_pk, timeout_ms));
-        } else if self.typing.set(room.pk, user_pk, self.now_ms().saturating_mul(1_000), timeout_ms) {
-            self.online.wake_room(room.pk);
+        } else {
+            self.typing_set(room.pk, user_pk, self.now_ms().saturating_mul(1_000), timeout_ms);
         }
     }
 
     /// Takes what a replica tells of who is typing.
     pub(crate) fn hear_typing(&self, at_us: i64, note: &str) {
         let Some((room_pk, user_pk, timeout_ms)) = read_note(note) else { return };
-        if self.typing.set(room_pk, user_pk, at_us, timeout_ms) {
+        self.typing_set(room_pk, user_pk, at_us, timeout_ms);
+    }
+
+    fn typing_set(&self, room_pk: i64, user_pk: i64, at_us: i64, timeout_ms: Option<i64>) {
+        let changed = self.typing.set(room_pk, user_pk, at_us, timeout_ms);
+        if changed {
             self.online.wake_room(room_pk);
+        }
+        // Whoever goes on typing says so again, and other servers forget it as this one does.
+        if (changed || timeout_ms.is_some())
+            && let Ok(remote) = self.remote()
+        {
+            remote.typing(room_pk, user_pk, timeout_ms.is_some());
         }
     }
 }

@@ -31,6 +31,14 @@ pub async fn joined_rooms(server: &Server, user_pk: i64) -> Result<Vec<i64>> {
     Ok(all.iter().filter(|row| row.membership == memberships::JOIN).map(|row| row.room_pk).collect())
 }
 
+/// All fields of a user of any server.
+pub async fn of_anybody(server: &Server, user: &UserId) -> Result<BTreeMap<String, Value>> {
+    match server.is_local(user) {
+        true => get(server, user).await,
+        false => server.remote()?.profile(user, None).await,
+    }
+}
+
 /// All fields of a user of this server.
 pub async fn get(server: &Server, user: &UserId) -> Result<BTreeMap<String, Value>> {
     let not_found = || Error::not_found("there is no such user");
@@ -44,9 +52,12 @@ pub async fn get(server: &Server, user: &UserId) -> Result<BTreeMap<String, Valu
     fields.into_iter().map(|(field, value)| Ok((field, parse(&value)?))).collect()
 }
 
-/// One field of a user of this server.
+/// One field of a user of any server.
 pub async fn get_field(server: &Server, user: &UserId, field: &str) -> Result<Value> {
-    let value = get(server, user).await?.remove(field);
+    let value = match server.is_local(user) {
+        true => get(server, user).await?.remove(field),
+        false => server.remote()?.profile(user, Some(field)).await?.remove(field),
+    };
     value.ok_or_else(|| Error::not_found("the profile has no such field"))
 }
 

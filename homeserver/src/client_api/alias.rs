@@ -11,8 +11,8 @@ pub async fn get(
     app: App,
     request: Ruma<get_alias::v3::Request>,
 ) -> Result<get_alias::v3::Response, ApiError> {
-    let room = app.server.resolve_alias(&request.body.room_alias).await?;
-    Ok(get_alias::v3::Response::new(room.id.clone(), vec![app.server.owned_name()]))
+    let (room_id, servers) = app.server.room_of_alias(&request.body.room_alias).await?;
+    Ok(get_alias::v3::Response::new(room_id, servers))
 }
 
 /// `PUT /directory/room/{roomAlias}`

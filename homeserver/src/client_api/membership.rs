@@ -1,15 +1,13 @@
 //! Joining, inviting, leaving and the rest of membership; who is in a room.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use myelin_core::rooms::cache::Room;
+use myelin_core::rooms::remote::Found;
 use ruma::api::client::membership::{
     ban_user, forget_room, get_member_events, invite_user, join_room_by_id, join_room_by_id_or_alias,
     joined_members, joined_rooms, kick_user, leave_room, unban_user,
 };
 use ruma::serde::Raw;
-use ruma::{OwnedRoomOrAliasId, RoomAliasId, RoomId};
 use serde_json::Map;
 
 use crate::{app::App, extract::Ruma, response::ApiError};
@@ -20,8 +18,8 @@ pub async fn join_by_id(
     request: Ruma<join_room_by_id::v3::Request>,
 ) -> Result<join_room_by_id::v3::Response, ApiError> {
     let Ruma { body, identity, .. } = request;
-    let room = app.server.rooms.get(&body.room_id).await?;
-    join(&app, &room, &identity.user, body.reason).await?;
+    let found = app.server.find_room((&*body.room_id).into(), Vec::new()).await?;
+    join(&app, &found, &identity.user, body.reason).await?;
     Ok(join_room_by_id::v3::Response::new(body.room_id))
 }
 
@@ -31,30 +29,17 @@ pub async fn join_by_id_or_alias(
     request: Ruma<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<join_room_by_id_or_alias::v3::Response, ApiError> {
     let Ruma { body, identity, .. } = request;
-    let room = find(&app, &body.room_id_or_alias).await?;
-    join(&app, &room, &identity.user, body.reason).await?;
-    Ok(join_room_by_id_or_alias::v3::Response::new(room.id.clone()))
+    let found = app.server.find_room(&body.room_id_or_alias, body.via).await?;
+    join(&app, &found, &identity.user, body.reason).await?;
+    Ok(join_room_by_id_or_alias::v3::Response::new(found.room_id))
 }
 
-async fn find(app: &App, id: &OwnedRoomOrAliasId) -> Result<Arc<Room>, ApiError> {
-    if let Ok(alias) = <&RoomAliasId>::try_from(id.as_str()) {
-        return Ok(app.server.resolve_alias(alias).await?);
-    }
-    let id = <&RoomId>::try_from(id.as_str()).map_err(|error| ApiError::invalid_param(error.to_string()))?;
-    Ok(app.server.rooms.get(id).await?)
-}
-
-async fn join(
-    app: &App,
-    room: &Arc<Room>,
-    user: &ruma::UserId,
-    reason: Option<String>,
-) -> Result<(), ApiError> {
+async fn join(app: &App, found: &Found, user: &ruma::UserId, reason: Option<String>) -> Result<(), ApiError> {
     let mut extra = Map::new();
     if let Some(reason) = reason {
         extra.insert("reason".to_owned(), reason.into());
     }
-    Ok(app.server.join(room, user, extra).await?)
+    Ok(app.server.enter(user, found, extra).await?)
 }
 
 /// `POST /rooms/{roomId}/invite`

@@ -19,7 +19,7 @@ pub async fn get(
     app: App,
     request: Ruma<get_profile::v3::Request>,
 ) -> Result<get_profile::v3::Response, ApiError> {
-    let fields = profiles::get(&app.server, &request.body.user_id).await?;
+    let fields = profiles::of_anybody(&app.server, &request.body.user_id).await?;
     Ok(fields.into_iter().collect())
 }
 

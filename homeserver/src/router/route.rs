@@ -8,6 +8,10 @@ use std::{future::Future, sync::Arc};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use hyper::Method;
+use myelin_federation::Federation;
+use ruma::OwnedServerName;
+use ruma::api::auth_scheme::NoAuthentication;
+use ruma::api::federation::authentication::ServerSignatures;
 use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
 
 use crate::{
@@ -46,10 +50,14 @@ impl Route {
         T: IncomingRequest,
         T::Authentication: Authenticate,
     {
+        Self::named::<T>(T::Authentication::NAME, handler)
+    }
+
+    fn named<T: IncomingRequest>(authentication: &'static str, handler: Handler) -> Self {
         Self {
             method: T::METHOD,
             paths: T::PATH_BUILDER.all_paths().collect(),
-            authentication: T::Authentication::NAME,
+            authentication,
             name: type_name::<T>(),
             guests: false,
             at_any_time: false,
@@ -124,6 +132,44 @@ where
             handler(app, request).await
         })
     }))
+}
+
+/// A route of the server-server API, for servers that show who they are.
+pub fn route_signed<T, F, Fut>(handler: F) -> Route
+where
+    T: IncomingRequest<Authentication = ServerSignatures> + Send + 'static,
+    F: Fn(Arc<Federation>, OwnedServerName, T) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = myelin_core::Result<T::OutgoingResponse>> + Send + 'static,
+{
+    Route::named::<T>(
+        "server signature",
+        Box::new(move |app, incoming| {
+            Box::pin(async move {
+                let (origin, request) = incoming.read_signed(&app).await?;
+                let federation = app.federation.clone().ok_or_else(ApiError::unrecognized)?;
+                ruma_response(handler(federation, origin, request).await?)
+            })
+        }),
+    )
+}
+
+/// A route of the server-server API, for everybody.
+pub fn route_open<T, F, Fut>(handler: F) -> Route
+where
+    T: IncomingRequest<Authentication = NoAuthentication> + Send + 'static,
+    F: Fn(Arc<Federation>, T) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = myelin_core::Result<T::OutgoingResponse>> + Send + 'static,
+{
+    Route::named::<T>(
+        "none",
+        Box::new(move |app, incoming| {
+            Box::pin(async move {
+                let federation = app.federation.clone().ok_or_else(ApiError::unrecognized)?;
+                let request = incoming.read_open(&app).await?;
+                ruma_response(handler(federation, request).await?)
+            })
+        }),
+    )
 }
 
 /// A route to a handler without a ruma type, which reads and authenticates by the methods of [`Incoming`].

@@ -53,7 +53,7 @@ impl Server {
         let scheme = if port.is_tls() { "https" } else { "http" };
         let url = format!("{scheme}://{}", port.address);
         let core = assembly::open_server(settings).await.unwrap();
-        let app: App = Arc::new(AppState::new(core, Box::new(TestSessions), stopping.clone()));
+        let app: App = Arc::new(AppState::new(core, None, Box::new(TestSessions), stopping.clone()));
         // The tests' own routes take the place of the real ones.
         let own = test_routes();
         let is_own = |route: &Route| {

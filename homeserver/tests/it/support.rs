@@ -21,11 +21,14 @@ use myelin_core::{
     config::{self, Api},
     ports::{Clock, SystemClock, SystemRandom, random_device_id},
 };
+use myelin_federation::Federation;
 use myelin_storage::testing;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
+
+use crate::pair::certificates;
 
 /// Status and body of an answer.
 pub type Answer = (StatusCode, Value);
@@ -53,6 +56,8 @@ pub struct Setup {
     pub cores: Vec<Arc<Core>>,
     /// Their clock.
     pub clock: Arc<MovableClock>,
+    /// What speaks with other servers, of each.
+    pub federations: Vec<Option<Arc<Federation>>>,
     urls: Vec<String>,
     next: AtomicUsize,
     client: Client,
@@ -87,25 +92,32 @@ where
     F: Fn(Arc<Setup>) -> Fut,
     Fut: Future<Output = ()>,
 {
-    let mut setups = vec![("sqlite", 1)];
-    let postgres = std::env::var(testing::POSTGRES).ok();
-    if postgres.is_some() {
-        setups.extend([("postgres", 1), ("two replicas", 2)]);
-    }
-    for (name, replicas) in setups {
-        let url = match &postgres {
-            Some(server) if name != "sqlite" => {
-                let database = format!("myelin_{}", random_device_id(&SystemRandom).to_lowercase());
-                Some(testing::postgres(server, &database).await.unwrap().url)
-            }
-            _ => None,
-        };
-        eprintln!("set-up: {name}");
+    for Database { replicas, url } in each_database().await {
         let setup = Arc::new(Setup::start(replicas, url.as_deref(), variables).await);
         test(setup.clone()).await;
         setup.check_plans();
         setup.end().await;
     }
+}
+
+/// A database, and how many servers share it.
+pub struct Database {
+    /// How many servers share it.
+    pub replicas: usize,
+    /// Its URL; SQLite without one.
+    pub url: Option<String>,
+}
+
+/// A database of each kind that is there.
+pub async fn each_database() -> Vec<Database> {
+    let mut all = vec![Database { replicas: 1, url: None }];
+    if let Ok(server) = std::env::var(testing::POSTGRES) {
+        for replicas in [1, 2] {
+            let name = format!("myelin_{}", random_device_id(&SystemRandom).to_lowercase());
+            all.push(Database { replicas, url: Some(testing::postgres(&server, &name).await.unwrap().url) });
+        }
+    }
+    all
 }
 
 impl Setup {
@@ -124,35 +136,75 @@ impl Setup {
         ];
         all.extend(database.map(|url| ("DATABASE_URL", url)));
         all.extend_from_slice(variables);
+        let variables =
+            all.iter().map(|(name, value)| (format!("MYELIN_{name}"), (*value).to_owned())).collect();
+        Self::start_all(replicas, variables, folder).await
+    }
+
+    /// Servers that federate. The first has the port that their name says.
+    pub async fn start_federated(replicas: usize, database: Option<&str>) -> Setup {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let name = free.to_string();
+        let files = certificates();
+        let authorities = format!("[{:?}]", files.authority);
+        let variables = [
+            ("SERVER_NAME", name.as_str()),
+            ("LISTENERS_1_BIND", &name),
+            ("LISTENERS_1_SERVE", "[\"federation\"]"),
+            ("LISTENERS_1_TLS_CERTIFICATE", &files.certificate),
+            ("LISTENERS_1_TLS_PRIVATE_KEY", &files.key),
+            ("FEDERATION_ENABLED", "true"),
+            ("FEDERATION_EXTRA_CA_CERTIFICATES", &authorities),
+            ("FEDERATION_DENIED_IP_RANGES", "[]"),
+            ("FEDERATION_TRUSTED_KEY_SERVERS", "[]"),
+        ];
+        Self::start(replicas, database, &variables).await
+    }
+
+    async fn start_all(replicas: usize, variables: Vec<(String, String)>, folder: TempDir) -> Setup {
         let (stop, stopping) = watch::channel(false);
         let clock = Arc::<MovableClock>::default();
-        let (mut cores, mut urls, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..replicas {
-            let variables = all.iter().map(|(name, value)| (format!("MYELIN_{name}"), (*value).to_owned()));
-            let settings = config::load(None, variables).unwrap();
+        let (mut cores, mut federations) = (Vec::new(), Vec::new());
+        let (mut urls, mut tasks) = (Vec::new(), Vec::new());
+        for replica in 0..replicas {
+            let settings = config::load(None, variables.clone()).unwrap();
             let port = Port::open(&settings.listeners[0]).await.unwrap();
             urls.push(format!("http://{}", port.address));
+            let federates = settings.listeners.len() > 1;
+            let to_servers = settings.listeners.get(1).filter(|_| replica == 0).cloned();
             let core = assembly::open_server_with(settings, clock.clone()).await.unwrap();
             let accounts = Box::new(Accounts(core.clone()));
-            let app: App = Arc::new(AppState::new(core.clone(), accounts, stopping.clone()));
+            let federation = match federates {
+                true => assembly::federate(&core).await.unwrap(),
+                false => None,
+            };
+            let app: App =
+                Arc::new(AppState::new(core.clone(), federation.clone(), accounts, stopping.clone()));
             let router = router::build(&app, router::routes(Api::Client));
             tasks.push(tokio::spawn(port.serve(router, stopping.clone())));
+            if let Some(listener) = to_servers {
+                let port = Port::open(&listener).await.unwrap();
+                let router = router::build(&app, router::routes(Api::Federation));
+                tasks.push(tokio::spawn(port.serve(router, stopping.clone())));
+            }
             cores.push(core);
+            federations.push(federation);
         }
         let client = Client::new();
         let next = AtomicUsize::new(0);
-        Setup { cores, clock, urls, next, client, stop, tasks, _folder: folder }
+        Setup { cores, clock, federations, urls, next, client, stop, tasks, _folder: folder }
     }
 
     /// No statement may read a table from end to end that grows.
-    fn check_plans(&self) {
+    pub fn check_plans(&self) {
         for core in &self.cores {
             let scans = testing::scans_of_growing_tables(&core.database);
             assert!(scans.is_empty(), "statements without an index: {scans:#?}");
         }
     }
 
-    async fn end(&self) {
+    /// Ends the servers.
+    pub async fn end(&self) {
         self.stop.send_replace(true);
         for core in &self.cores {
             core.close().await;

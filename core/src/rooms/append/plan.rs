@@ -330,11 +330,11 @@ impl Planner<'_> {
     }
 }
 
-fn forbidden(reason: Reason) -> Error {
+pub(super) fn forbidden(reason: Reason) -> Error {
     Error::Forbidden(reason.0)
 }
 
-fn refused(error: BuildError) -> Error {
+pub(super) fn refused(error: BuildError) -> Error {
     match error {
         BuildError::Nul(_) => Error::BadJson(error.to_string()),
         BuildError::TooLarge | BuildError::FieldTooLong(_) => Error::TooLarge(error.to_string()),

@@ -22,6 +22,7 @@
 pub mod check;
 mod near;
 mod outliers;
+mod outside;
 mod place;
 
 use self::check::Checked;
@@ -51,6 +52,8 @@ pub struct Arrival {
     /// The state before the event, by the word of a server that has the previous events that are not here. The events
     /// themselves are handed in by [`Server::receive_outliers`].
     pub state: Option<Vec<OwnedEventId>>,
+    /// The event came by a handshake (a join, leave or knock): this server tells the other servers of the room.
+    pub forward: bool,
 }
 
 /// What became of an event.
@@ -81,6 +84,8 @@ enum Work<'a> {
     Event(&'a Checked, &'a Arrival),
     /// Outliers; the errors say why some were refused.
     Outliers(&'a [Result<Checked, String>]),
+    /// A member event of a room that this server is not in, with what is shown of the room.
+    Outside(&'a Checked, Option<&'a str>),
 }
 
 /// What planning led to.
@@ -141,6 +146,23 @@ impl Server {
         self.guarded(room, Work::Outliers(&checked)).await
     }
 
+    /// Takes a member event of a user of ours in that belongs to a room which this server is not in: an invitation, or
+    /// the end of one. `stripped` is what the user is shown of the room, as a JSON list.
+    pub async fn receive_outside(
+        &self,
+        room: &Arc<Room>,
+        event: CanonicalJsonObject,
+        keys: &PublicKeyMap,
+        stripped: Option<&str>,
+    ) -> Result<Received> {
+        let checked = match check_in(room, event, keys) {
+            Ok(checked) => checked,
+            Err(reason) => return Ok(Received::Refused(reason)),
+        };
+        let answers = self.guarded(room, Work::Outside(&checked, stripped)).await?;
+        answers.into_iter().next().ok_or_else(|| Error::internal("an event without an answer"))
+    }
+
     /// Plans and commits until no other writer was faster.
     async fn guarded(&self, room: &Arc<Room>, work: Work<'_>) -> Result<Vec<Received>> {
         let _order = room.receiving.lock().await;
@@ -153,6 +175,7 @@ impl Server {
             let planning: BoxFuture<'_, Result<Step>> = match &work {
                 Work::Event(checked, arrival) => Box::pin(place::plan(self, room, checked, arrival)),
                 Work::Outliers(checked) => Box::pin(outliers::plan(self, room, checked)),
+                Work::Outside(checked, stripped) => Box::pin(outside::plan(self, room, checked, *stripped)),
             };
             let (plan, answers) = match planning.await? {
                 Step::Answer(answers) => return Ok(answers),

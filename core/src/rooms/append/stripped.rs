@@ -6,7 +6,7 @@ use crate::events::pdu::Pdu;
 use std::sync::Arc;
 
 /// The state that is shown, the member event of who invited among it.
-pub(super) fn keys(sender: &str) -> [(&str, &str); 8] {
+pub(crate) fn keys(sender: &str) -> [(&str, &str); 8] {
     [
         ("m.room.create", ""),
         ("m.room.name", ""),

@@ -15,7 +15,9 @@ use crate::rooms::lookup;
 use crate::rooms::relations;
 use crate::rooms::state::NodeId;
 use crate::server::Server;
-use myelin_storage::changes::{Changes, HISTORY, NewEvent, OUTLIER, REDACTED, REJECTED, SOFT_FAILED};
+use myelin_storage::changes::{
+    Changes, FORWARDED, HISTORY, NewEvent, OUTLIER, REDACTED, REJECTED, SOFT_FAILED,
+};
 use myelin_storage::rooms::{events, gaps};
 use ruma::OwnedEventId;
 use std::cmp::Reverse;
@@ -154,6 +156,7 @@ impl Placing<'_> {
         let mut flags = if pdu.rejected { REJECTED } else { 0 };
         flags |= if pdu.soft_failed { SOFT_FAILED } else { 0 };
         flags |= if arrival.history_before.is_some() { HISTORY } else { 0 };
+        flags |= if arrival.forward && live { FORWARDED } else { 0 };
         if !failed && let Some(redacted) = self.redactions(&pdu).await? {
             json = redacted.json();
             pdu = redacted;

@@ -1,0 +1,50 @@
+//! Matrix's server-server API.
+//!
+//! * [`inbound`] answers other servers; [`origin`] makes sure who they are.
+//! * [`outbound`] finds them, signs, asks and waits; [`server_keys`] knows their keys.
+//! * [`receive`] takes events in: it fetches what they need and hands them to `rooms::append::receive` in the core.
+//! * [`join`] enters and leaves rooms through other servers.
+//! * [`sender`] follows the log and tells the other servers of a room what happened here.
+//!
+//! There is no HTTP server here: handlers take a verified origin and a ruma request. The core knows this crate by its
+//! port [`myelin_core::ports::Remote`], which [`Federation`] implements.
+
+pub mod inbound;
+pub mod join;
+pub mod origin;
+pub mod outbound;
+pub mod receive;
+mod remote;
+pub mod sender;
+pub mod server_keys;
+
+use myelin_core::Result;
+use myelin_core::server::Server;
+use outbound::request::Client;
+use sender::Sender;
+use server_keys::Keys;
+use std::sync::Arc;
+
+/// Everything that speaks with other servers.
+pub struct Federation {
+    /// The homeserver.
+    pub server: Arc<Server>,
+    /// Asks other servers.
+    pub client: Arc<Client>,
+    /// Their keys, and ours.
+    pub keys: Keys,
+    /// Tells them what happened.
+    pub sender: Sender,
+}
+
+impl Federation {
+    /// Starts to federate: the core gets its way to other servers, and the sender follows the log.
+    pub async fn start(server: Arc<Server>) -> Result<Arc<Federation>> {
+        let client = Arc::new(Client::new(server.clone()).await?);
+        let keys = Keys::new(server.clone(), client.clone());
+        let sender = Sender::start(server.clone(), client.clone()).await?;
+        let federation = Arc::new(Federation { server: server.clone(), client, keys, sender });
+        server.set_remote(federation.clone());
+        Ok(federation)
+    }
+}

@@ -1,0 +1,44 @@
+//! Who a request comes from: the X-Matrix signature of the server-server API.
+
+use crate::Federation;
+use myelin_core::{Error, Result};
+use ruma::OwnedServerName;
+use ruma::api::federation::authentication::XMatrix;
+use ruma::signatures::{PublicKeyMap, PublicKeySet};
+
+/// Checks a request's signature and gives the server that made it. A server that speaks to us is asked again, if it was
+/// given up.
+///
+/// # Errors
+/// M_UNAUTHORIZED for no signature or a wrong one, and for a request to somebody else.
+pub async fn verify<B: AsRef<[u8]>>(
+    federation: &Federation,
+    request: &http::Request<B>,
+) -> Result<OwnedServerName> {
+    let refused = |text: String| Error::Unauthorized(text);
+    let server = &federation.server;
+    if !server.settings.federation.enabled {
+        return Err(Error::forbidden("this server does not federate with others"));
+    }
+    let claim =
+        XMatrix::extract_from_http_headers(request.headers()).map_err(|error| refused(error.to_string()))?;
+    if claim.destination.as_deref().is_some_and(|destination| destination != server.name()) {
+        return Err(refused(format!("the request is for another server than {}", server.name())));
+    }
+    if claim.origin == server.name() {
+        return Err(refused("this server does not speak to itself".to_owned()));
+    }
+    let key = federation.keys.now(&claim.origin, claim.key.as_str()).await?;
+    let Some(key) = key else {
+        return Err(refused(format!("no valid key {} of {} can be found", claim.key, claim.origin)));
+    };
+    let keys = PublicKeySet::from([(claim.key.to_string(), key)]);
+    let keys = PublicKeyMap::from([(claim.origin.to_string(), keys)]);
+    claim
+        .verify_http_request(request, server.name(), &keys)
+        .map_err(|error| refused(format!("the signature is wrong: {error}")))?;
+    if federation.client.backoff.answered(server, &claim.origin).await {
+        federation.sender.wake(&claim.origin);
+    }
+    Ok(claim.origin)
+}

@@ -1,0 +1,9 @@
+//! What this server asks of others: finding them, speaking with them, and waiting when they do not answer.
+
+mod backfill;
+pub mod backoff;
+pub mod discovery;
+pub mod dns;
+mod keys;
+mod query;
+pub mod request;

@@ -1,0 +1,144 @@
+//! Fetching what an event needs from the server that sent it.
+
+use super::{event_id, parse_all};
+use crate::Federation;
+use crate::outbound::request::Patience;
+use futures_util::{FutureExt as _, StreamExt as _};
+use myelin_core::Result;
+use myelin_core::events::canonical;
+use myelin_core::rooms::append::receive::{Arrival, Received};
+use myelin_core::rooms::cache::Room;
+use ruma::api::federation::authorization::get_event_authorization;
+use ruma::api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids};
+use ruma::canonical_json::CanonicalJsonObject;
+use ruma::{OwnedEventId, ServerName, UInt};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Events that are asked for at once to close a gap.
+const GAP: u32 = 50;
+/// Events of a state that are fetched one by one; where more are missing, the whole state is asked for.
+const SINGLY: usize = 50;
+/// Single events that are fetched at once.
+const TOGETHER: usize = 8;
+
+/// A server that is asked about a room.
+pub(super) struct Source<'a> {
+    pub(super) federation: &'a Federation,
+    pub(super) from: &'a ServerName,
+    pub(super) room: &'a Arc<Room>,
+}
+
+impl Source<'_> {
+    /// Fetches the events by which one is judged.
+    pub(super) async fn auth_events(&self, id: &OwnedEventId) -> Result<()> {
+        let request = get_event_authorization::v1::Request::new(self.room.id.clone(), id.clone());
+        let answer = self.federation.client.send(self.from, request, Patience::EVENTS).await?;
+        self.outliers(parse_all(&answer.auth_chain)).await
+    }
+
+    /// Fetches events between what is here and one that has come, and takes them in, the oldest first.
+    pub(super) async fn events_between(&self, id: &OwnedEventId) -> Result<()> {
+        let server = &self.federation.server;
+        let earliest = server.extremities(self.room).await?;
+        let mut request =
+            get_missing_events::v1::Request::new(self.room.id.clone(), earliest, vec![id.clone()]);
+        request.limit = UInt::from(GAP);
+        let answer = match self.federation.client.send(self.from, request, Patience::EVENTS).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(%error, room = %self.room.id, "missing events were not to be had");
+                return Ok(());
+            }
+        };
+        let events = parse_all(&answer.events);
+        let (keys, _) = self.federation.keys.for_events(&events, &self.room.rules).await?;
+        let mut state_fetched = false;
+        for event in events.into_iter().take(GAP as usize) {
+            let received = server.receive(self.room, event.clone(), &keys, &Arrival::default()).await?;
+            let Received::Missing { auth, prev } = received else { continue };
+            let id = event_id(&event, self.room)?;
+            if !auth.is_empty() {
+                self.auth_events(&id).await?;
+            }
+            // The oldest of them stands behind the rest of the gap: the state there is asked for once.
+            let mut arrival = Arrival::default();
+            if !prev.is_empty() && !std::mem::replace(&mut state_fetched, true) {
+                arrival.state = Some(self.state_before(&id).await?);
+            }
+            server.receive(self.room, event, &keys, &arrival).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the state before an event; gives the ids of its events.
+    pub(super) async fn state_before(&self, id: &OwnedEventId) -> Result<Vec<OwnedEventId>> {
+        let request = get_room_state_ids::v1::Request::new(id.clone(), self.room.id.clone());
+        let answer = self.federation.client.send(self.from, request, Patience::EVENTS).await?;
+        let all: HashSet<&OwnedEventId> = answer.pdu_ids.iter().chain(&answer.auth_chain_ids).collect();
+        let all: Vec<OwnedEventId> = all.into_iter().cloned().collect();
+        let here = self.federation.server.rooms.events_by_ids(&all).await?;
+        let missing: Vec<OwnedEventId> = all.into_iter().filter(|id| !here.contains_key(id)).collect();
+        match missing.len() {
+            0 => {}
+            1..=SINGLY => self.single_events(missing).await?,
+            _ => self.whole_state(id).await?,
+        }
+        let here = self.federation.server.rooms.events_by_ids(&answer.pdu_ids).await?;
+        // What can't be had or is not rightly signed is left out: the state is judged by what is there.
+        Ok(answer.pdu_ids.into_iter().filter(|id| here.contains_key(id)).collect())
+    }
+
+    async fn single_events(&self, ids: Vec<OwnedEventId>) -> Result<()> {
+        let fetch = |id| {
+            let request = get_event::v1::Request::new(id);
+            self.federation.client.send(self.from, request, Patience::EVENTS).boxed()
+        };
+        let fetches: Vec<_> = ids.into_iter().map(fetch).collect();
+        let mut answers = futures_util::stream::iter(fetches).buffer_unordered(TOGETHER);
+        let mut events = Vec::new();
+        while let Some(answer) = answers.next().await {
+            let event = answer.ok().and_then(|answer| canonical::parse(answer.pdu.get()).ok());
+            events.extend(event);
+        }
+        self.outliers(events).await
+    }
+
+    async fn whole_state(&self, id: &OwnedEventId) -> Result<()> {
+        let request = get_room_state::v1::Request::new(id.clone(), self.room.id.clone());
+        let answer = self.federation.client.send(self.from, request, Patience::ROOM).await?;
+        let mut events = parse_all(&answer.auth_chain);
+        events.extend(parse_all(&answer.pdus));
+        self.outliers(events).await
+    }
+
+    async fn outliers(&self, events: Vec<CanonicalJsonObject>) -> Result<()> {
+        self.federation.take_outliers(self.room, events).await
+    }
+}
+
+impl Federation {
+    /// Takes events in that others are judged by. Those without a valid signature are left out.
+    pub(crate) async fn take_outliers(
+        &self,
+        room: &Arc<Room>,
+        events: Vec<CanonicalJsonObject>,
+    ) -> Result<()> {
+        let (keys, good) = self.keys.for_events(&events, &room.rules).await?;
+        let events: Vec<_> = events
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| good.contains(index))
+            .map(|(_, e)| e)
+            .collect();
+        if events.is_empty() {
+            return Ok(());
+        }
+        for received in self.server.receive_outliers(room, events, &keys).await? {
+            if let Received::Refused(reason) = received {
+                tracing::debug!(room = %room.id, %reason, "an event was left out");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! A transaction of another server: events and EDUs.
+//!
+//! It is answered when its events are durable. A repeated transaction gets the first answer; one whose first attempt is
+//! still under way waits for it. Each event is judged by itself, and its failure is told by its id.
+
+use super::{event_id, room_of};
+use crate::Federation;
+use myelin_core::events::canonical;
+use myelin_core::rooms::append::receive::Received;
+use myelin_core::{Error, Result};
+use myelin_storage::changes::Changes;
+use myelin_storage::transaction_ids;
+use ruma::api::federation::transactions::send_transaction_message::v1::{Request, Response};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Events of one transaction.
+const MOST_PDUS: usize = 50;
+/// EDUs of one transaction.
+const MOST_EDUS: usize = 100;
+
+type Answers = BTreeMap<OwnedEventId, Result<(), String>>;
+
+impl Federation {
+    /// Carries a transaction out.
+    ///
+    /// # Errors
+    /// M_BAD_JSON where it has too many events, M_FORBIDDEN where it is not its sender's.
+    pub async fn transaction(&self, origin: OwnedServerName, request: Request) -> Result<Response> {
+        if request.pdus.len() > MOST_PDUS || request.edus.len() > MOST_EDUS {
+            return Err(Error::bad_json(format!(
+                "a transaction has at most {MOST_PDUS} events and {MOST_EDUS} EDUs"
+            )));
+        }
+        let scope = format!("send/{origin}");
+        let id = request.transaction_id.to_string();
+        // One at a time from a server, so that a repeated one waits for the first.
+        let turn = self.sender.turn_of(&origin);
+        let _turn = turn.lock().await;
+        let known = transaction_ids::find(&mut self.server.database.read().await?, 0, &scope, &id).await?;
+        if let Some(answer) = known {
+            return Ok(Response::new(from_json(&answer)));
+        }
+        let mut answers = Answers::new();
+        for pdu in &request.pdus {
+            let Some((id, answer)) = self.pdu(&origin, pdu).await? else { continue };
+            answers.insert(id, answer);
+        }
+        for edu in &request.edus {
+            if let Err(error) = self.edu(&origin, edu.json().get()).await {
+                tracing::debug!(%error, %origin, "an EDU was left out");
+            }
+        }
+        let row = (0, scope, id, to_json(&answers), self.server.now_ms());
+        let changes = Changes { transactions: vec![row], ..Changes::default() };
+        self.server.commit.write(changes, |_| ()).await?;
+        Ok(Response::new(answers))
+    }
+
+    /// One event. `None` for what has not even an id. An error means that this server failed: the other one tries again.
+    async fn pdu(
+        &self,
+        origin: &ServerName,
+        pdu: &RawValue,
+    ) -> Result<Option<(OwnedEventId, Result<(), String>)>> {
+        let Ok(event) = canonical::parse(pdu.get()) else { return Ok(None) };
+        let Some(room_id) = room_of(&event) else { return Ok(None) };
+        let Some(room) = self.server.rooms.find(&room_id).await? else { return Ok(None) };
+        let Ok(id) = event_id(&event, &room) else { return Ok(None) };
+        if let Err(error) = self.server.room_for_server(&room_id, origin).await {
+            return match error {
+                Error::Forbidden(text) | Error::NotFound(text) => Ok(Some((id, Err(text)))),
+                error => Err(error),
+            };
+        }
+        let received = match self.take_in(origin, &room, event, false).await {
+            Ok(received) => received,
+            Err(error @ (Error::Storage(_) | Error::Unavailable(_))) => return Err(error),
+            Err(error) => return Ok(Some((id, Err(error.to_string())))),
+        };
+        let answer = match received {
+            // That the event is not shown is this server's own affair.
+            Received::Accepted(_) | Received::Known(_) | Received::SoftFailed(..) => Ok(()),
+            Received::Rejected(_, reason) => Err(reason.0),
+            Received::Refused(reason) => Err(reason),
+            Received::Missing { .. } => Err("what the event needs could not be fetched".to_owned()),
+        };
+        if let Err(reason) = &answer {
+            tracing::debug!(%origin, event = %id, %reason, "an event was not accepted");
+        }
+        Ok(Some((id, answer)))
+    }
+}
+
+fn to_json(answers: &Answers) -> String {
+    let refused =
+        |(id, answer): (&OwnedEventId, &Result<(), String>)| (id.to_string(), answer.as_ref().err().cloned());
+    let map: BTreeMap<String, Option<String>> = answers.iter().map(refused).collect();
+    serde_json::to_string(&map).unwrap_or_default()
+}
+
+fn from_json(text: &str) -> Answers {
+    let map: BTreeMap<OwnedEventId, Option<String>> = serde_json::from_str(text).unwrap_or_default();
+    map.into_iter().map(|(id, refused)| (id, refused.map_or(Ok(()), Err))).collect()
+}

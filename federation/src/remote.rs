@@ -1,0 +1,75 @@
+//! The way to other servers, as the core knows it.
+
+use crate::Federation;
+use futures_util::future::BoxFuture;
+use myelin_core::Result;
+use myelin_core::keys::{claim, query};
+use myelin_core::ports::{Remote, Wish};
+use myelin_core::rooms::append::Draft;
+use myelin_core::rooms::cache::Room;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, ServerName, UserId};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Remote for Federation {
+    fn join<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.join_room(wish))
+    }
+
+    fn knock<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.knock_room(wish))
+    }
+
+    fn leave<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.leave_room(wish))
+    }
+
+    fn invite<'a>(&'a self, room: &'a Arc<Room>, draft: Draft) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.invite_user(room, draft))
+    }
+
+    fn alias<'a>(
+        &'a self,
+        alias: &'a RoomAliasId,
+    ) -> BoxFuture<'a, Result<(OwnedRoomId, Vec<OwnedServerName>)>> {
+        Box::pin(self.remote_alias(alias))
+    }
+
+    fn profile<'a>(
+        &'a self,
+        user: &'a UserId,
+        field: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, Value>>> {
+        Box::pin(self.remote_profile(user, field))
+    }
+
+    fn query_keys<'a>(
+        &'a self,
+        server: &'a ServerName,
+        wanted: query::Wanted,
+    ) -> BoxFuture<'a, Result<query::Answer>> {
+        Box::pin(self.remote_keys(server, wanted))
+    }
+
+    fn claim_keys<'a>(
+        &'a self,
+        server: &'a ServerName,
+        wanted: claim::Wanted,
+    ) -> BoxFuture<'a, Result<claim::Keys>> {
+        Box::pin(self.remote_one_time_keys(server, wanted))
+    }
+
+    fn typing(&self, room_pk: i64, user_pk: i64, typing: bool) {
+        self.sender.typing(room_pk, user_pk, typing);
+    }
+
+    fn backfill<'a>(
+        &'a self,
+        room: &'a Arc<Room>,
+        before: &'a [OwnedEventId],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<usize>> {
+        Box::pin(self.fetch_history(room, before, limit))
+    }
+}

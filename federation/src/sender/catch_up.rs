@@ -1,0 +1,83 @@
+//! A server that has missed events: its rooms in which something happened since, the newest first, each with its newest
+//! events. It asks for what lies between.
+
+use super::Inner;
+use super::destination::{Destination, PDUS, transaction};
+use super::dispatcher::is_ours;
+use myelin_core::Result;
+use myelin_storage::federation::{destinations, rooms};
+use myelin_storage::rooms::events::{self, Order};
+use std::sync::Arc;
+
+/// Events of one room that are sent.
+const OF_ROOM: i64 = 20;
+
+/// Sends what a server missed. When this returns without an error it has everything up to where the dispatcher was.
+pub(super) async fn run(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<()> {
+    loop {
+        let (since, upto) = {
+            let mut state = destination.state.lock();
+            let Some(since) = state.behind else { return Ok(()) };
+            // What the dispatcher has put into queues up to here is found by what follows.
+            state.missed = None;
+            (since, inner.position.lock().dispatched)
+        };
+        let pks = missed(inner, destination, since, upto).await?;
+        for part in pks.chunks(PDUS) {
+            transaction(inner, destination, part, Vec::new()).await?;
+        }
+        let done = {
+            let mut state = destination.state.lock();
+            state.behind = state.missed.take().map(|first| first - 1);
+            state.behind.is_none()
+        };
+        if done {
+            return note(inner, destination).await;
+        }
+    }
+}
+
+/// The events to send, in the order of their rooms.
+async fn missed(inner: &Inner, destination: &Destination, since: i64, upto: i64) -> Result<Vec<i64>> {
+    let mut connection = inner.server.database.read().await?;
+    let shared = rooms::of_server(&mut connection, destination.name.as_str()).await?;
+    let mut moved = events::rooms_after(&mut connection, &shared, since).await?;
+    moved.sort_by_key(|(_, newest)| std::cmp::Reverse(*newest));
+    let mut found = Vec::new();
+    for (room_pk, _) in moved {
+        let newest =
+            events::between(&mut connection, room_pk, since, upto, Order::NewestFirst, OF_ROOM).await?;
+        let pks: Vec<i64> = newest.iter().rev().map(|(_, pk)| *pk).collect();
+        let stored = inner.server.rooms.events(&pks).await?;
+        let ours = |event: &&_| is_ours(inner, event);
+        found.extend(stored.iter().filter(ours).map(|event| event.pk));
+    }
+    Ok(found)
+}
+
+/// Writes down what a server has, or that it has everything.
+pub(super) async fn note(inner: &Inner, destination: &Destination) -> Result<()> {
+    let (behind, noted) = {
+        let state = destination.state.lock();
+        (state.behind, state.noted)
+    };
+    if behind == noted {
+        return Ok(());
+    }
+    let name = destination.name.to_string();
+    inner
+        .server
+        .commit
+        .run(move |tx| {
+            Box::pin(async move {
+                match behind {
+                    Some(since) => destinations::put_backlog(tx, &name, since).await?,
+                    None => destinations::caught_up(tx, &name).await?,
+                }
+                Ok(())
+            })
+        })
+        .await?;
+    destination.state.lock().noted = behind;
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! One server that is told things: its queue, and the task that empties it.
+
+use super::{Inner, catch_up};
+use crate::outbound::request::{Patience, RequestError};
+use myelin_core::Result;
+use myelin_storage::federation::outbox;
+use parking_lot::Mutex;
+use ruma::api::federation::transactions::edu::Edu;
+use ruma::api::federation::transactions::send_transaction_message::v1::Request;
+use ruma::serde::Raw;
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, UInt};
+use serde_json::value::RawValue;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Events that wait for one server in memory; where more come, it has a backlog.
+const WAITING: usize = 200;
+/// Events of one transaction, as the specification limits them.
+pub(super) const PDUS: usize = 50;
+/// EDUs of one transaction.
+const EDUS: usize = 100;
+/// Typing and receipts that wait for one server; the oldest give way.
+const VOLATILE: usize = 100;
+/// Pause after an answer that helps nobody, in milliseconds.
+const PAUSE: i64 = 60_000;
+
+/// A server that is told things.
+pub(super) struct Destination {
+    pub(super) name: OwnedServerName,
+    pub(super) state: Mutex<State>,
+}
+
+/// What is to be sent.
+#[derive(Default)]
+pub(super) struct State {
+    /// Events: (position, event).
+    pub(super) queue: VecDeque<(i64, i64)>,
+    /// EDUs that may be lost, each with what it replaces.
+    pub(super) volatile: VecDeque<(String, Box<RawValue>)>,
+    /// The server has the events up to this position, and misses some behind it.
+    pub(super) behind: Option<i64>,
+    /// The first event that came while it was caught up with.
+    pub(super) missed: Option<i64>,
+    /// The backlog is in the database as `behind` says.
+    pub(super) noted: Option<i64>,
+    /// Something waits in the outbox.
+    pub(super) outbox: bool,
+    /// When it is tried again, if it is left alone until then.
+    retry: Option<i64>,
+    running: bool,
+    /// Something came while the task was about to end.
+    again: bool,
+}
+
+impl State {
+    /// The server will have to be caught up with from its first event on that waits.
+    pub(super) fn fall_behind(&mut self, next: i64) {
+        let first = self.queue.front().map_or(next, |(pos, _)| *pos);
+        self.queue.clear();
+        match self.behind {
+            None => self.behind = Some(first - 1),
+            Some(_) => {
+                self.missed.get_or_insert(first);
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.volatile.is_empty() && self.behind.is_none() && !self.outbox
+    }
+}
+
+impl Destination {
+    pub(super) fn new(name: OwnedServerName) -> Self {
+        Self { name, state: Mutex::default() }
+    }
+
+    /// Puts an event into the queue.
+    pub(super) fn push(&self, pos: i64, event_pk: i64) {
+        let mut state = self.state.lock();
+        if state.behind.is_some() || state.queue.len() >= WAITING {
+            state.fall_behind(pos);
+        } else {
+            state.queue.push_back((pos, event_pk));
+        }
+    }
+
+    /// Puts an EDU into the queue that takes the place of an earlier one with the same key.
+    pub(super) fn push_volatile(&self, key: String, edu: Box<RawValue>) {
+        let mut state = self.state.lock();
+        state.volatile.retain(|(known, _)| *known != key);
+        if state.volatile.len() >= VOLATILE {
+            state.volatile.pop_front();
+        }
+        state.volatile.push_back((key, edu));
+    }
+}
+
+/// Tries a destination at once, though it was to be left alone.
+pub(super) fn try_now(inner: &Arc<Inner>, destination: &Arc<Destination>) {
+    destination.state.lock().retry = None;
+    wake(inner, destination);
+}
+
+/// Starts the task of a destination, if it has something to do and none runs.
+pub(super) fn wake(inner: &Arc<Inner>, destination: &Arc<Destination>) {
+    let now = inner.server.now_ms();
+    {
+        let mut state = destination.state.lock();
+        if state.running {
+            state.again = true;
+            return;
+        }
+        if state.is_idle() {
+            return;
+        }
+        if state.retry.is_some_and(|time| time > now) {
+            // What waits is found again by catching up; nothing is kept in memory for it.
+            if let Some((last, _)) = state.queue.back().copied() {
+                state.fall_behind(last + 1);
+            }
+            state.volatile.clear();
+            return;
+        }
+        state.retry = None;
+        state.running = true;
+    }
+    tokio::spawn(work(inner.clone(), destination.clone()));
+}
+
+async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
+    loop {
+        destination.state.lock().again = false;
+        let now = inner.server.now_ms();
+        let retry = match inner.client.backoff.until(&destination.name, now) {
+            Some(time) => Some(time),
+            None => match send_all(&inner, &destination).await {
+                Ok(()) => None,
+                Err(error) => Some(failed(&inner, &destination, &error).await),
+            },
+        };
+        if let Some(time) = retry {
+            {
+                let mut state = destination.state.lock();
+                let next = inner.position.lock().dispatched + 1;
+                if !state.queue.is_empty() {
+                    state.fall_behind(next);
+                }
+                state.volatile.clear();
+                state.running = false;
+                state.retry = Some(time);
+            }
+            if let Err(error) = catch_up::note(&inner, &destination).await {
+                tracing::debug!(%error, "a backlog was not noted and will be with the next");
+            }
+            inner.retry_at(time, &destination.name);
+            return;
+        }
+        let mut state = destination.state.lock();
+        if !state.again && state.is_idle() {
+            state.running = false;
+            return;
+        }
+    }
+}
+
+/// When to try again.
+async fn failed(inner: &Inner, destination: &Destination, error: &myelin_core::Error) -> i64 {
+    tracing::info!(server = %destination.name, %error, "a server could not be told");
+    let now = inner.server.now_ms();
+    inner.client.backoff.until(&destination.name, now).unwrap_or(now + PAUSE)
+}
+
+/// Sends until nothing waits.
+async fn send_all(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<()> {
+    loop {
+        if destination.state.lock().behind.is_some() {
+            catch_up::run(inner, destination).await?;
+        }
+        let (events, volatile, outbox_waits) = {
+            let mut state = destination.state.lock();
+            let events: Vec<(i64, i64)> = state.queue.iter().take(PDUS).copied().collect();
+            let most = state.volatile.len().min(EDUS / 2);
+            let volatile: Vec<_> = state.volatile.drain(..most).map(|(_, edu)| edu).collect();
+            (events, volatile, std::mem::take(&mut state.outbox))
+        };
+        let durable = match outbox_waits {
+            true => {
+                let mut connection = inner.server.database.read().await?;
+                outbox::waiting(&mut connection, destination.name.as_str(), 0, (EDUS / 2) as i64).await
+            }
+            false => Ok(Vec::new()),
+        };
+        let durable = durable.inspect_err(|_| destination.state.lock().outbox = outbox_waits)?;
+        if events.is_empty() && volatile.is_empty() && durable.is_empty() {
+            return Ok(());
+        }
+        let pks: Vec<i64> = events.iter().map(|(_, pk)| *pk).collect();
+        let mut edus: Vec<Box<RawValue>> = durable.iter().filter_map(|(_, edu)| raw(edu)).collect();
+        edus.extend(volatile);
+        let sent = transaction(inner, destination, &pks, edus).await;
+        if let Err(error) = sent {
+            destination.state.lock().outbox |= outbox_waits;
+            return Err(error);
+        }
+        {
+            let mut state = destination.state.lock();
+            let done = events.last().map_or(0, |(pos, _)| *pos);
+            while state.queue.front().is_some_and(|(pos, _)| *pos <= done) {
+                state.queue.pop_front();
+            }
+            state.outbox |= durable.len() >= EDUS / 2;
+        }
+        if let Some((upto, _)) = durable.last() {
+            let (name, upto) = (destination.name.to_string(), *upto);
+            let delivered = inner
+                .server
+                .commit
+                .run(move |tx| Box::pin(async move { Ok(outbox::delivered(tx, &name, upto).await?) }));
+            delivered.await?;
+        }
+    }
+}
+
+fn raw(json: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(json.to_owned()).ok()
+}
+
+/// Sends one transaction; returns when the server has it.
+pub(super) async fn transaction(
+    inner: &Inner,
+    destination: &Destination,
+    event_pks: &[i64],
+    edus: Vec<Box<RawValue>>,
+) -> Result<()> {
+    let events = inner.server.rooms.events(event_pks).await?;
+    let now = UInt::try_from(inner.server.now_ms()).unwrap_or_default();
+    let mut request = Request::new(
+        inner.transaction_id().into(),
+        inner.server.owned_name(),
+        MilliSecondsSinceUnixEpoch(now),
+    );
+    request.pdus = events.iter().filter_map(|event| RawValue::from_string(event.pdu.json()).ok()).collect();
+    request.edus = edus.into_iter().map(Raw::<Edu>::from_json).collect();
+    match inner.client.send(&destination.name, request, Patience::EVENTS).await {
+        Ok(answer) => {
+            for (event, error) in
+                answer.pdus.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().err()?)))
+            {
+                tracing::debug!(server = %destination.name, %event, %error, "an event was not accepted");
+            }
+            Ok(())
+        }
+        // The server has it, whatever it says about it.
+        Err(RequestError::Nonsense { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

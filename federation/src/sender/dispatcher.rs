@@ -1,0 +1,207 @@
+//! Follows the log and puts what concerns other servers into their queues.
+
+use super::{Inner, catch_up, destination, edus};
+use myelin_core::Result;
+use myelin_core::rooms::cache::Stored;
+use myelin_storage::Entry;
+use myelin_storage::changes::FORWARDED;
+use myelin_storage::federation::{destinations, outbox, rooms};
+use myelin_storage::log::{self, Kind};
+use ruma::{OwnedServerName, UserId};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The lock of whoever tells other servers.
+const TASK: i64 = 7_164_259_384;
+/// Where the position is noted.
+const POSITION: &str = "federation_position";
+/// Entries that are taken at once.
+const PAGE: usize = 500;
+/// How long another process may lead before this one asks again.
+const ASK: Duration = Duration::from_secs(1);
+/// How often who leads makes sure of it, and writes its position down while things happen.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Dispatches until the server ends.
+pub(super) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
+    let work = async {
+        loop {
+            let Some(inner) = inner.upgrade() else { return };
+            if let Err(error) = lead(&inner).await {
+                tracing::warn!(%error, "other servers are not told for the moment");
+            }
+            inner.leads.store(false, Ordering::Relaxed);
+            drop(inner);
+            tokio::time::sleep(ASK).await;
+        }
+    };
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = work => {}
+    }
+}
+
+/// Leads as long as the lock is held.
+async fn lead(inner: &Arc<Inner>) -> Result<()> {
+    let Some(mut lead) = inner.server.database.lead(TASK).await? else { return Ok(()) };
+    begin(inner).await?;
+    inner.leads.store(true, Ordering::Relaxed);
+    let mut visible = inner.server.log.follow();
+    loop {
+        let dispatched = inner.position.lock().dispatched;
+        if *visible.borrow_and_update() > dispatched {
+            let Some(page) = inner.server.log.read(dispatched, PAGE).await? else {
+                everybody_is_behind(inner, dispatched).await?;
+                continue;
+            };
+            dispatch(inner, &page).await?;
+        }
+        let saved = {
+            let position = inner.position.lock();
+            position.durable == position.dispatched
+        };
+        if *visible.borrow() > inner.position.lock().dispatched {
+            continue;
+        }
+        let changed = tokio::time::timeout(if saved { TICK * 30 } else { TICK }, visible.changed()).await;
+        if changed.is_err() {
+            if !lead.holds().await {
+                return Ok(());
+            }
+            save(inner).await?;
+        }
+    }
+}
+
+/// Takes up where the last one was: its position, and the servers that are behind.
+async fn begin(inner: &Arc<Inner>) -> Result<()> {
+    let mut connection = inner.server.database.read().await?;
+    let noted = log::meta(&mut connection, POSITION).await?.and_then(|text| text.parse().ok());
+    let head = inner.server.log.visible();
+    let behind = destinations::backlog(&mut connection).await?;
+    let waiting = outbox::servers(&mut connection).await?;
+    drop(connection);
+    let position = noted.unwrap_or(head);
+    *inner.position.lock() = super::Position { dispatched: position, durable: noted.unwrap_or(-1) };
+    for (server, since) in behind {
+        let Ok(server) = OwnedServerName::try_from(server) else { continue };
+        let destination = inner.destination(&server);
+        let mut state = destination.state.lock();
+        (state.behind, state.noted) = (Some(since), Some(since));
+    }
+    for server in waiting {
+        let Ok(server) = OwnedServerName::try_from(server) else { continue };
+        inner.destination(&server).state.lock().outbox = true;
+    }
+    let all: Vec<_> = inner.destinations.lock().values().cloned().collect();
+    for known in all {
+        destination::wake(inner, &known);
+    }
+    save(inner).await
+}
+
+/// The log no longer says what happened since this position: every server may have missed something.
+async fn everybody_is_behind(inner: &Arc<Inner>, since: i64) -> Result<()> {
+    let servers = rooms::servers(&mut inner.server.database.read().await?).await?;
+    let head = inner.server.log.visible();
+    for server in servers {
+        let Ok(server) = OwnedServerName::try_from(server) else { continue };
+        if server == inner.server.name() {
+            continue;
+        }
+        let destination = inner.destination(&server);
+        destination.state.lock().behind.get_or_insert(since);
+        catch_up::note(inner, &destination).await?;
+        destination::wake(inner, &destination);
+    }
+    inner.position.lock().dispatched = head;
+    Ok(())
+}
+
+async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
+    let Some((first, last)) = page.first().zip(page.last()) else {
+        inner.position.lock().dispatched = inner.server.log.visible();
+        return Ok(());
+    };
+    let pks: Vec<i64> =
+        page.iter().filter(|entry| entry.kind == Kind::Event).map(|entry| entry.object).collect();
+    let events = inner.server.rooms.events(&pks).await?;
+    let events: HashMap<i64, Stored> = events.into_iter().map(|event| (event.pk, event)).collect();
+    let mut touched = BTreeSet::new();
+    for entry in page {
+        match entry.kind {
+            Kind::Event => {
+                let Some(event) = events.get(&entry.object) else { continue };
+                if is_ours(inner, event) {
+                    for server in destinations_of(inner, event).await? {
+                        inner.destination(&server).push(entry.pos, event.pk);
+                        touched.insert(server);
+                    }
+                }
+            }
+            Kind::Receipt => touched.extend(edus::receipt(inner, entry.scope, entry.object).await?),
+            Kind::DeviceList => edus::device_list(inner, entry.scope, entry.pos).await?,
+            _ => {}
+        }
+    }
+    if page.iter().any(|entry| entry.kind == Kind::Outbox) {
+        let mut connection = inner.server.database.read().await?;
+        for server in outbox::servers_between(&mut connection, first.pos - 1, last.pos).await? {
+            let Ok(server) = OwnedServerName::try_from(server) else { continue };
+            inner.destination(&server).state.lock().outbox = true;
+            touched.insert(server);
+        }
+    }
+    inner.position.lock().dispatched = last.pos;
+    for server in touched {
+        destination::wake(inner, &inner.destination(&server));
+    }
+    Ok(())
+}
+
+/// Whether this server tells of an event: it is its own, or came by a handshake with it.
+pub(super) fn is_ours(inner: &Inner, event: &Stored) -> bool {
+    event.sender.server_name() == inner.server.name() || event.flags & FORWARDED != 0
+}
+
+/// The servers that are to get an event: those in the room, and that of somebody who is put out by it.
+async fn destinations_of(inner: &Inner, event: &Stored) -> Result<BTreeSet<OwnedServerName>> {
+    let room = inner.server.rooms.by_pk(event.room_pk).await?;
+    let mut servers = (*inner.server.servers_in(&room).await?).clone();
+    if &*event.kind == "m.room.member"
+        && matches!(event.membership().as_deref(), Some("leave" | "ban"))
+        && let Some(target) = event.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok())
+    {
+        servers.insert(target.server_name().to_owned());
+    }
+    servers.remove(inner.server.name());
+    servers.remove(event.sender.server_name());
+    Ok(servers)
+}
+
+/// Writes down up to where every server has everything, or is noted to be behind.
+async fn save(inner: &Arc<Inner>) -> Result<()> {
+    let all: Vec<_> = inner.destinations.lock().values().cloned().collect();
+    let mut position = inner.position.lock().dispatched;
+    for destination in all {
+        catch_up::note(inner, &destination).await?;
+        let state = destination.state.lock();
+        if let Some((first, _)) = state.queue.front() {
+            position = position.min(first - 1);
+        }
+    }
+    if inner.position.lock().durable == position {
+        return Ok(());
+    }
+    let text = position.to_string();
+    inner
+        .server
+        .commit
+        .run(move |tx| Box::pin(async move { Ok(log::set_meta(tx, POSITION, &text).await?) }))
+        .await?;
+    inner.position.lock().durable = position;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! EDUs of this server's users: typing, receipts, device lists.
+
+use super::{Inner, destination};
+use myelin_core::{Error, Result};
+use myelin_storage::federation::{outbox, rooms};
+use myelin_storage::keys::device_keys;
+use myelin_storage::rooms::receipts;
+use ruma::{OwnedServerName, UserId};
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+async fn local(inner: &Inner, user_pk: i64) -> Result<Option<Arc<str>>> {
+    let id = inner.server.ids.user_id(user_pk).await?;
+    let user = <&UserId>::try_from(&*id);
+    let ours = user.is_ok_and(|user| inner.server.is_local(user));
+    Ok(ours.then_some(id))
+}
+
+fn raw(value: &serde_json::Value) -> Result<Box<RawValue>> {
+    to_raw_value(value).map_err(Error::internal_display)
+}
+
+/// The other servers of a room.
+async fn others(inner: &Inner, room_pk: i64) -> Result<Vec<OwnedServerName>> {
+    let room = inner.server.rooms.by_pk(room_pk).await?;
+    let servers = inner.server.servers_in(&room).await?;
+    Ok(servers.iter().filter(|server| *server != inner.server.name()).cloned().collect())
+}
+
+/// Tells the servers of a room that somebody types, or has stopped.
+pub(super) async fn typing(inner: &Arc<Inner>, room_pk: i64, user_pk: i64, typing: bool) -> Result<()> {
+    let Some(user_id) = local(inner, user_pk).await? else { return Ok(()) };
+    let servers = others(inner, room_pk).await?;
+    if servers.is_empty() {
+        return Ok(());
+    }
+    let room = inner.server.rooms.by_pk(room_pk).await?;
+    let edu = raw(&json!({
+        "edu_type": "m.typing",
+        "content": { "room_id": room.id, "user_id": &*user_id, "typing": typing },
+    }))?;
+    for server in servers {
+        let to = inner.destination(&server);
+        to.push_volatile(format!("typing {room_pk} {user_pk}"), edu.clone());
+        destination::wake(inner, &to);
+    }
+    Ok(())
+}
+
+/// Puts a public receipt into the queues of the room's servers, and gives those.
+pub(super) async fn receipt(inner: &Inner, room_pk: i64, user_pk: i64) -> Result<BTreeSet<OwnedServerName>> {
+    let Some(user_id) = local(inner, user_pk).await? else { return Ok(BTreeSet::new()) };
+    let servers = others(inner, room_pk).await?;
+    if servers.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut connection = inner.server.database.read().await?;
+    let newest = receipts::newest(&mut connection, room_pk, user_pk, receipts::PUBLIC).await?;
+    drop(connection);
+    let Some(receipt) = newest else { return Ok(BTreeSet::new()) };
+    let room = inner.server.rooms.by_pk(room_pk).await?;
+    let mut data = json!({ "ts": receipt.ts });
+    if !receipt.thread.is_empty()
+        && let Some(data) = data.as_object_mut()
+    {
+        data.insert("thread_id".to_owned(), receipt.thread.as_str().into());
+    }
+    let mut of_user = serde_json::Map::new();
+    of_user.insert(user_id.to_string(), json!({ "data": data, "event_ids": [receipt.event_id] }));
+    let mut of_room = serde_json::Map::new();
+    of_room.insert(room.id.to_string(), json!({ "m.read": of_user }));
+    let edu = raw(&json!({ "edu_type": "m.receipt", "content": of_room }))?;
+    for server in &servers {
+        let key = format!("receipt {room_pk} {user_pk} {}", receipt.thread);
+        inner.destination(server).push_volatile(key, edu.clone());
+    }
+    Ok(servers.into_iter().collect())
+}
+
+/// Tells the servers that share a room with a user that the user's devices changed. There is no chain of such messages:
+/// one without `prev_id` says that the list is to be fetched anew.
+pub(super) async fn device_list(inner: &Inner, user_pk: i64, pos: i64) -> Result<()> {
+    let Some(user_id) = local(inner, user_pk).await? else { return Ok(()) };
+    let mut connection = inner.server.database.read().await?;
+    let servers = rooms::servers_of_user(&mut connection, user_pk).await?;
+    let devices = device_keys::devices(&mut connection, &[user_pk]).await?;
+    drop(connection);
+    let servers: Vec<String> =
+        servers.into_iter().filter(|server| server != inner.server.name().as_str()).collect();
+    if servers.is_empty() {
+        return Ok(());
+    }
+    let device_id = devices.first().map_or("none", |device| device.device_id.as_str());
+    let edu = raw(&json!({
+        "edu_type": "m.device_list_update",
+        "content": { "user_id": &*user_id, "device_id": device_id, "stream_id": pos, "prev_id": [] },
+    }))?;
+    let edus: Vec<(String, String)> =
+        servers.into_iter().map(|server| (server, edu.get().to_owned())).collect();
+    inner.server.commit.run(move |tx| Box::pin(async move { Ok(outbox::put(tx, &edus).await?) })).await
+}

@@ -1,0 +1,145 @@
+//! A server made by the test: it has a key, a TLS port and prepared answers, and says what the test wants it to say.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{Router, body::Bytes, extract::Request as HttpRequest};
+use hyper::{Method, StatusCode};
+use myelin::listeners::Port;
+use myelin_core::config;
+use myelin_core::events::signatures::ServerKey;
+use parking_lot::Mutex;
+use reqwest::{Certificate, Client};
+use ruma::OwnedServerName;
+use ruma::api::federation::authentication::{XMatrix, XMatrixSigningInput};
+use ruma::canonical_json::CanonicalJsonObject;
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::pair::certificates;
+use crate::support::Answer;
+
+type Answers = Arc<Mutex<HashMap<String, Value>>>;
+
+/// A server of the test's own.
+pub struct Stranger {
+    /// Its name, which is its address.
+    pub name: OwnedServerName,
+    /// Its key.
+    pub key: ServerKey,
+    /// What it was asked: method and path, with bodies.
+    pub asked: Arc<Mutex<Vec<(String, Value)>>>,
+    answers: Answers,
+    client: Client,
+    stop: watch::Sender<bool>,
+    _task: JoinHandle<()>,
+}
+
+impl Stranger {
+    /// Starts one with a key that its seed decides.
+    pub async fn start(seed: u8) -> Stranger {
+        let files = certificates();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let variables = [
+            ("MYELIN_LISTENERS_0_BIND", free.to_string()),
+            ("MYELIN_LISTENERS_0_TLS_CERTIFICATE", files.certificate.clone()),
+            ("MYELIN_LISTENERS_0_TLS_PRIVATE_KEY", files.key.clone()),
+            ("MYELIN_LISTENERS_0_SERVE", "[\"federation\"]".to_owned()),
+            ("MYELIN_SERVER_NAME", free.to_string()),
+        ];
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let settings = config::load(None, variables).unwrap();
+        let port = Port::open(&settings.listeners[0]).await.unwrap();
+        let name = settings.server_name.clone();
+        let key = ServerKey::from_seed("s", &[seed; 32]).unwrap();
+        let answers = Answers::default();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (stop, stopping) = watch::channel(false);
+        let (known, log) = (answers.clone(), asked.clone());
+        let router = Router::new().fallback(move |request: HttpRequest| {
+            let (known, log) = (known.clone(), log.clone());
+            async move {
+                let path = format!("{} {}", request.method(), request.uri().path());
+                let body = axum::body::to_bytes(request.into_body(), 1 << 24).await.unwrap_or_default();
+                log.lock().push((path.clone(), serde_json::from_slice(&body).unwrap_or_default()));
+                let answer = known.lock().get(&path).cloned();
+                match answer {
+                    Some(answer) => (StatusCode::OK, answer.to_string()),
+                    None => (StatusCode::NOT_FOUND, json!({ "errcode": "M_NOT_FOUND" }).to_string()),
+                }
+            }
+        });
+        let task = tokio::spawn(port.serve(router, stopping));
+        let authority = Certificate::from_pem(&std::fs::read(&files.authority).unwrap()).unwrap();
+        let client = Client::builder().tls_certs_merge([authority]).build().unwrap();
+        let stranger = Stranger { name, key, asked, answers, client, stop, _task: task };
+        let document = json!({
+            "server_name": stranger.name, "valid_until_ts": 4_000_000_000_000_i64,
+            "verify_keys": { "ed25519:s": { "key": stranger.key.public_base64() } }, "old_verify_keys": {},
+        });
+        stranger.answer("GET /_matrix/key/v2/server", stranger.signed(document));
+        stranger
+    }
+
+    /// Prepares an answer: `GET /path`.
+    pub fn answer(&self, request: &str, answer: Value) {
+        self.answers.lock().insert(request.to_owned(), answer);
+    }
+
+    /// A JSON object with this server's signature.
+    pub fn signed(&self, object: Value) -> Value {
+        let mut object: CanonicalJsonObject = serde_json::from_value(object).unwrap();
+        self.key.sign_json(&self.name, &mut object).unwrap();
+        serde_json::to_value(object).unwrap()
+    }
+
+    /// A user's id.
+    pub fn user(&self, name: &str) -> String {
+        format!("@{name}:{}", self.name)
+    }
+
+    /// The Authorization header of a request.
+    pub fn header(&self, to: &str, method: &Method, path: &str, body: &[u8]) -> String {
+        let request = http::Request::builder()
+            .method(method.clone())
+            .uri(format!("https://{to}{path}"))
+            .body(Bytes::copy_from_slice(body))
+            .unwrap();
+        let to = OwnedServerName::try_from(to).unwrap();
+        let input = XMatrixSigningInput::new(self.name.clone(), to, self.key.pair());
+        XMatrix::sign_http_request(&request, input).unwrap().to_string()
+    }
+
+    /// Asks a server, signed.
+    pub async fn ask(&self, to: &str, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let body = body.map(|body| serde_json::to_vec(body).unwrap()).unwrap_or_default();
+        let header = self.header(to, &method, path, &body);
+        self.send(to, method, path, Some(&header), body).await
+    }
+
+    /// Asks a server with any header.
+    pub async fn send(
+        &self,
+        to: &str,
+        method: Method,
+        path: &str,
+        header: Option<&str>,
+        body: Vec<u8>,
+    ) -> Answer {
+        let mut request = self.client.request(method, format!("https://{to}{path}"));
+        if let Some(header) = header {
+            request = request.header("authorization", header);
+        }
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json().await.unwrap_or_default())
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
