@@ -35,6 +35,7 @@ pub struct Federation {
     pub keys: Keys,
     /// Tells them what happened.
     pub sender: Sender,
+    joining: join::Joining,
 }
 
 impl Federation {
@@ -43,7 +44,13 @@ impl Federation {
         let client = Arc::new(Client::new(server.clone()).await?);
         let keys = Keys::new(server.clone(), client.clone());
         let sender = Sender::start(server.clone(), client.clone()).await?;
-        let federation = Arc::new(Federation { server: server.clone(), client, keys, sender });
+        let federation = Arc::new(Federation {
+            server: server.clone(),
+            client,
+            keys,
+            sender,
+            joining: join::Joining::default(),
+        });
         server.set_remote(federation.clone());
         Ok(federation)
     }

@@ -38,10 +38,15 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     announce(&server, &ports).await?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let certificates: Vec<_> = ports.iter().filter_map(Port::certificates).collect();
     let signals = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = hang_up.recv() => certificates.iter().for_each(|one| drop(one.look())),
+            }
         }
         tracing::info!("stopping");
         stop.send_replace(true);

@@ -1,12 +1,6 @@
 //! Ports: TCP or TLS, HTTP/1.1 and HTTP/2, and a shutdown that lets requests end.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use hyper::{Request, body::Incoming, service::service_fn};
@@ -15,17 +9,12 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use myelin_core::config::{Api, Listener};
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 use tower_http::{
     CompressionLevel,
@@ -36,6 +25,10 @@ use tower_http::{
 };
 
 use crate::extract::{ClientAddress, forwarded_for};
+
+mod tls;
+
+pub use self::tls::Certificates;
 
 /// How long a client may take to send the head of a request, or to finish a TLS handshake.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -66,7 +59,7 @@ pub enum ListenError {
 /// A port that is open.
 pub struct Port {
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificates>>,
     trust_forwarded_for: bool,
     /// The address, with the port that the system chose if 0 was asked for.
     pub address: SocketAddr,
@@ -81,11 +74,16 @@ impl Port {
         let listener = TcpListener::bind(settings.bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let tls = match (&settings.tls_certificate, &settings.tls_private_key) {
-            (Some(certificate), Some(key)) => Some(TlsAcceptor::from(Arc::new(tls(certificate, key)?))),
+            (Some(certificate), Some(key)) => Some(Arc::new(Certificates::open(certificate, key)?)),
             _ => None,
         };
         let trust_forwarded_for = settings.trust_forwarded_for;
         Ok(Self { listener, tls, trust_forwarded_for, address, apis: settings.serve.clone() })
+    }
+
+    /// The port's certificate, if it speaks TLS: it can be read anew.
+    pub fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.tls.clone()
     }
 
     /// Whether the port speaks TLS.
@@ -125,24 +123,6 @@ async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn tls(certificate: &Path, key: &Path) -> Result<ServerConfig, ListenError> {
-    let pem = |path: &Path| {
-        let path = path.to_owned();
-        move |error| ListenError::Pem(path, error)
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(pem(certificate))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(pem(key))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| ListenError::Tls(certificate.to_owned(), error))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
 type HttpService = Compression<axum::Router, And<SizeAbove, NotForContentType>>;
 
 /// What a connection needs; cheap to clone.
@@ -150,12 +130,12 @@ type HttpService = Compression<axum::Router, And<SizeAbove, NotForContentType>>;
 struct Connections {
     service: HttpService,
     http: Arc<auto::Builder<TokioExecutor>>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificates>>,
     trust_forwarded_for: bool,
 }
 
 impl Connections {
-    fn new(router: axum::Router, tls: Option<TlsAcceptor>, trust_forwarded_for: bool) -> Self {
+    fn new(router: axum::Router, tls: Option<Arc<Certificates>>, trust_forwarded_for: bool) -> Self {
         let large = SizeAbove::new(COMPRESSED_FROM).and(NotForContentType::IMAGES);
         let compression = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(large);
         let service = tower::Layer::layer(&compression, router);
@@ -180,7 +160,7 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "can't switch Nagle's algorithm off");
         }
-        match self.tls.clone() {
+        match self.tls.as_ref().map(|certificates| certificates.acceptor()) {
             None => self.serve_stream(stream, peer, watcher).await,
             Some(acceptor) => match timeout(HEAD_TIME, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => self.serve_stream(stream, peer, watcher).await,

@@ -4,11 +4,11 @@ use crate::error::{Error, Result};
 use crate::events::client_format::Shape;
 use crate::rooms::cache::{Room, Stored};
 use crate::rooms::serialize::Reader;
-use crate::rooms::timeline::{Point, Reading};
+use crate::rooms::timeline::{Page, Point, Reading};
 use crate::server::Server;
 use crate::sync::filter;
-use myelin_storage::changes::{OUTLIER, REJECTED, SOFT_FAILED};
-use myelin_storage::rooms::{memberships, state};
+use myelin_storage::changes::{HISTORY, OUTLIER, REJECTED, SOFT_FAILED};
+use myelin_storage::rooms::{events, memberships, state};
 use ruma::api::client::filter::RoomEventFilter;
 use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde::Deserialize;
@@ -19,6 +19,9 @@ type Shown = Vec<Box<RawValue>>;
 
 /// Events that are looked at for one page, when a filter leaves out most of them.
 const LOOKED_AT: usize = 2_000;
+
+/// Events that other servers are asked for at least, when something is missing.
+const LEAST_FETCHED: usize = 30;
 
 /// Told of events that are not here and of those that the reader may not see alike.
 const NO_EVENT: &str = "there is no such event here, or you may not see it";
@@ -115,14 +118,19 @@ impl Server {
         filter: &RoomEventFilter,
     ) -> Result<Messages> {
         let reading = self.reading(room_id, reader.user_pk).await?;
-        let newest = Point(self.log.visible());
-        let start = span.0.unwrap_or(if backwards { newest } else { Point(0) });
+        let newest = Point::at(self.log.visible());
+        let start = span.0.unwrap_or(if backwards { newest } else { Point::at(0) });
         let (mut from, mut chosen, mut looked) = (Some(start), Vec::new(), 0);
+        let mut asked = !backwards;
         while let Some(point) = from
             && chosen.len() < limit
             && looked < LOOKED_AT
         {
-            let page = self.page(&reading, point, span.1, backwards, limit - chosen.len()).await?;
+            let wanted = limit - chosen.len();
+            let page = self.page(&reading, point, span.1, backwards, wanted).await?;
+            if !std::mem::replace(&mut asked, true) && self.fetch_history(&reading, &page, wanted).await? {
+                continue;
+            }
             from = page.end;
             looked += page.events.len();
             let joined = reading.joined_until();
@@ -138,6 +146,27 @@ impl Server {
         };
         let chunk = self.serialize(&reading.room, reader, &chosen, Shape::Full).await?;
         Ok(Messages { start, end: from, chunk, state })
+    }
+
+    /// Asks other servers for what lies behind a page, if something is missing there. Says whether the page is to be
+    /// read again.
+    async fn fetch_history(&self, reading: &Reading, page: &Page, wanted: usize) -> Result<bool> {
+        let Ok(remote) = self.remote() else { return Ok(false) };
+        if !reading.joined || self.servers_in(&reading.room).await?.len() < 2 {
+            return Ok(false);
+        }
+        let gaps = self.gaps_behind(&reading.room, page).await?;
+        if gaps.is_empty() {
+            return Ok(false);
+        }
+        match remote.backfill(&reading.room, &gaps, wanted.max(LEAST_FETCHED)).await {
+            Ok(new) => Ok(new > 0),
+            Err(error) => {
+                // The reader gets what is here.
+                tracing::debug!(%error, room = %reading.room.id, "history could not be fetched");
+                Ok(false)
+            }
+        }
     }
 
     /// The member events of those who sent these events.
@@ -160,10 +189,10 @@ impl Server {
         let (reading, event) = self.readable_event(room_id, event_id, reader).await?;
         let (room, joined) = (&reading.room, reading.joined_until());
         let half = limit / 2;
-        let before = self.page(&reading, Point(event.pos - 1), None, true, half).await?;
-        let after = self.page(&reading, Point(event.pos), None, false, limit - half).await?;
-        let start = Point(before.events.last().map_or(event.pos, |event| event.pos) - 1);
-        let end = Point(after.events.last().map_or(event.pos, |event| event.pos));
+        let (older, newer) = self.around(&event).await?;
+        let before = self.page(&reading, older, None, true, half).await?;
+        let after = self.page(&reading, newer, None, false, limit - half).await?;
+        let (start, end) = (before.last, after.last);
         let root = after.events.last().map_or(event.state_root, |event| event.state_root);
         let choose = async |events| {
             let mut visible = self.visible_events(room, reader, joined, events).await?;
@@ -197,6 +226,16 @@ impl Server {
         })
     }
 
+    /// The points before and behind an event.
+    async fn around(&self, event: &Stored) -> Result<(Point, Point)> {
+        if event.flags & HISTORY == 0 {
+            return Ok((Point::at(event.pos - 1), Point::at(event.pos)));
+        }
+        let place = events::place(&mut self.database.read().await?, event.event_id.as_str()).await?;
+        let before = place.ok_or_else(|| Error::internal("history without a place"))?;
+        Ok((Point::in_past(before, event.depth, event.pk), Point::at(before - 1)))
+    }
+
     /// The state that the reader may see as the room's present one.
     pub async fn state_for(&self, room_id: &RoomId, reader: &Reader<'_>) -> Result<Shown> {
         let reading = self.reading(room_id, reader.user_pk).await?;
@@ -228,7 +267,7 @@ impl Server {
         let reading = self.reading(room_id, reader.user_pk).await?;
         let root = match at.map(Point::parse).transpose()? {
             Some(point) => {
-                let pos = point.0.min(reading.upto);
+                let pos = point.pos.min(reading.upto);
                 state::root_at(&mut self.database.read().await?, reading.room.pk, pos).await?
             }
             None => reading.root,

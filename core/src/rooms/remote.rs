@@ -9,7 +9,7 @@ use crate::rooms::append;
 use crate::rooms::cache::{Room, Stored};
 use crate::server::Server;
 use myelin_storage::rooms::memberships;
-use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomOrAliasId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, UserId};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -97,11 +97,15 @@ impl Server {
         let mut content = extra;
         content.extend(self.join_content(user).await?);
         let via = self.candidates(user, found).await?;
-        let wish = Wish { user, room_id: &found.room_id, via: &via, content: &content };
         if via.is_empty() {
             return Err(Error::not_found("no server is known that is in this room"));
         }
-        self.remote()?.join(wish).await
+        // A join of a large room takes longer than some clients wait: it goes on without them.
+        let (remote, user, room_id) = (self.remote()?, user.to_owned(), found.room_id.clone());
+        let joining = tokio::spawn(async move {
+            remote.join(Wish { user: &user, room_id: &room_id, via: &via, content: &content }).await
+        });
+        joining.await.map_err(Error::internal_display)?
     }
 
     /// Knocks on a room, wherever it is.
@@ -147,12 +151,8 @@ impl Server {
     async fn candidates(&self, user: &UserId, found: &Found) -> Result<Vec<OwnedServerName>> {
         let mut servers = found.via.clone();
         if let Some(room) = self.rooms.find(&found.room_id).await? {
-            let user_pk = self.ids.user(user.as_str()).await?;
-            let row = memberships::get(&mut self.database.read().await?, user_pk, room.pk).await?;
-            if let Some(row) = row.filter(|row| row.membership == memberships::INVITE)
-                && let Some(invite) = self.rooms.event(row.event_pk).await?
-            {
-                servers.insert(0, invite.sender.server_name().to_owned());
+            if let Some(inviter) = self.invited_by(&room, user).await? {
+                servers.insert(0, inviter.server_name().to_owned());
             }
             servers.extend(self.servers_in(&room).await?.iter().cloned());
         }
@@ -160,6 +160,15 @@ impl Server {
         let mut seen = std::collections::HashSet::new();
         servers.retain(|server| server != self.name() && seen.insert(server.clone()));
         Ok(servers)
+    }
+
+    /// Who invited a user of ours that has not answered yet.
+    pub async fn invited_by(&self, room: &Room, user: &UserId) -> Result<Option<OwnedUserId>> {
+        let user_pk = self.ids.user(user.as_str()).await?;
+        let row = memberships::get(&mut self.database.read().await?, user_pk, room.pk).await?;
+        let Some(row) = row.filter(|row| row.membership == memberships::INVITE) else { return Ok(None) };
+        let invite = self.rooms.event(row.event_pk).await?;
+        Ok(invite.map(|invite| invite.sender.clone()))
     }
 
     /// The events that somebody outside is shown of a room, with the member event of who invites them.

@@ -69,7 +69,7 @@ impl Server {
         let timeline = Timeline {
             events: select(ask, shown)?,
             limited: chosen.limited,
-            prev_batch: Point(chosen.start).to_string(),
+            prev_batch: Point::at(chosen.start).to_string(),
         };
         let list = Some(List::from(select(ask, self.serialize_state(&state, shape)?)?));
         let mut history = History { timeline, ..History::default() };

@@ -166,7 +166,7 @@ impl Server {
             }
             told.history = history.history;
         } else {
-            told.history.timeline.prev_batch = crate::rooms::timeline::Point(moment.upto).to_string();
+            told.history.timeline.prev_batch = crate::rooms::timeline::Point::at(moment.upto).to_string();
         }
         told.account_data = room_data(moment, &room);
         told.ephemeral = self.ephemeral(moment, &room).await?;

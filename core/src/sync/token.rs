@@ -84,7 +84,7 @@ mod tests {
         let token = Token { epoch: 1, pos: 25, typing: 300, to_device: 20 };
         assert_eq!(token.to_string(), "s1_25_300_20");
         assert_eq!(Token::parse("s1_25_300_20").unwrap(), token);
-        assert_eq!(Point::parse(&token.to_string()).unwrap(), Point(25), "/messages takes them too");
+        assert_eq!(Point::parse(&token.to_string()).unwrap(), Point::at(25), "/messages takes them too");
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
         let seal = Seal::new("secret");
         let text = seal.sealed(&token);
         assert_eq!(Token::parse(&text).unwrap(), token);
-        assert_eq!(Point::parse(&text).unwrap(), Point(25));
+        assert_eq!(Point::parse(&text).unwrap(), Point::at(25));
         assert!(seal.is_ours(&text) && !Seal::new("another").is_ours(&text));
         assert!(!seal.is_ours(&text.replace("_25_", "_26_")) && !seal.is_ours(&token.to_string()));
     }

@@ -388,7 +388,7 @@ async fn history_is_kept_and_comes_down_no_sync() {
         let given = Arrival { state: Some(before.clone()), ..Arrival::default() };
         assert!(accepted(&foreign.deliver_as(server, &late, &given).await));
         let visible = server.log.visible();
-        let given = Arrival { state: Some(before), history_before: Some(late.clone()) };
+        let given = Arrival { state: Some(before), history_before: Some(late.clone()), ..Arrival::default() };
         assert!(accepted(&foreign.deliver_as(server, &old, &given).await), "{}", setup.name);
         assert_eq!(server.log.visible(), visible, "nobody hears of it");
         let event = stored(server, &old).await;

@@ -3,17 +3,20 @@
 //! It is answered when its events are durable. A repeated transaction gets the first answer; one whose first attempt is
 //! still under way waits for it. Each event is judged by itself, and its failure is told by its id.
 
-use super::{event_id, room_of};
+use super::{event_id, room_of, text};
 use crate::Federation;
 use myelin_core::events::canonical;
 use myelin_core::rooms::append::receive::Received;
+use myelin_core::rooms::cache::Room;
 use myelin_core::{Error, Result};
 use myelin_storage::changes::Changes;
 use myelin_storage::transaction_ids;
 use ruma::api::federation::transactions::send_transaction_message::v1::{Request, Response};
-use ruma::{OwnedEventId, OwnedServerName, ServerName};
+use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
+use ruma::{OwnedEventId, OwnedServerName, ServerName, UserId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Events of one transaction.
 const MOST_PDUS: usize = 50;
@@ -66,9 +69,13 @@ impl Federation {
     ) -> Result<Option<(OwnedEventId, Result<(), String>)>> {
         let Ok(event) = canonical::parse(pdu.get()) else { return Ok(None) };
         let Some(room_id) = room_of(&event) else { return Ok(None) };
+        self.joining.settled(&room_id).await;
         let Some(room) = self.server.rooms.find(&room_id).await? else { return Ok(None) };
         let Ok(id) = event_id(&event, &room) else { return Ok(None) };
         if let Err(error) = self.server.room_for_server(&room_id, origin).await {
+            if self.ends_invitation(origin, &room, &event).await? {
+                return Ok(Some((id, Ok(()))));
+            }
             return match error {
                 Error::Forbidden(text) | Error::NotFound(text) => Ok(Some((id, Err(text)))),
                 error => Err(error),
@@ -90,6 +97,33 @@ impl Federation {
             tracing::debug!(%origin, event = %id, %reason, "an event was not accepted");
         }
         Ok(Some((id, answer)))
+    }
+}
+
+impl Federation {
+    /// An invitation of a user of ours is taken back by the server that sent it, in a room that this server is not in.
+    async fn ends_invitation(
+        &self,
+        origin: &ServerName,
+        room: &Arc<Room>,
+        event: &CanonicalJsonObject,
+    ) -> Result<bool> {
+        let content = event.get("content").and_then(CanonicalJsonValue::as_object);
+        let sets = content.and_then(|content| content.get("membership")?.as_str());
+        let user = text(event, "state_key").and_then(|key| <&UserId>::try_from(key).ok());
+        let sender = text(event, "sender").and_then(|sender| <&UserId>::try_from(sender).ok());
+        let (Some(user), Some(sender)) = (user, sender) else { return Ok(false) };
+        let ends = text(event, "type") == Some("m.room.member") && matches!(sets, Some("leave" | "ban"));
+        if !ends || !self.server.is_local(user) || sender.server_name() != origin {
+            return Ok(false);
+        }
+        let Some(inviter) = self.server.invited_by(room, user).await? else { return Ok(false) };
+        if inviter.server_name() != origin || self.server.is_in(room).await? {
+            return Ok(false);
+        }
+        let keys = self.keys.for_event(event, &room.rules).await?;
+        let received = self.server.receive_outside(room, event.clone(), &keys, None).await?;
+        Ok(matches!(received, Received::Accepted(_)))
     }
 }
 

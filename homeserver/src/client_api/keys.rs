@@ -101,7 +101,7 @@ pub async fn changes(
     request: Ruma<get_key_changes::v3::Request>,
 ) -> Result<get_key_changes::v3::Response, ApiError> {
     let Ruma { body, identity, .. } = request;
-    let (Point(from), Point(to)) = (Point::parse(&body.from)?, Point::parse(&body.to)?);
+    let (from, to) = (Point::parse(&body.from)?.pos, Point::parse(&body.to)?.pos);
     let lists = device_lists::changes(&app.server, identity.user_pk, from, to).await?;
     let parse = |ids: Vec<String>| -> Result<Vec<OwnedUserId>, ApiError> {
         ids.into_iter().map(|id| OwnedUserId::try_from(id).map_err(ApiError::internal)).collect()

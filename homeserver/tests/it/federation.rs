@@ -79,3 +79,157 @@ async fn invitations_are_taken_and_declined() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_messages_for_devices_cross_the_border() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "private_chat", "invite": [bob.id] })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        let upload = json!({
+            "device_keys": {
+                "user_id": bob.id, "device_id": bob.device, "algorithms": ["m.olm.v1.curve25519-aes-sha2"],
+                "keys": { format!("curve25519:{}", bob.device): "abc", format!("ed25519:{}", bob.device): "def" },
+                "signatures": { &bob.id: { format!("ed25519:{}", bob.device): "ghi" } },
+            },
+            "one_time_keys": { "signed_curve25519:A": { "key": "k1", "signatures": {} } },
+        });
+        ok(pair.two.post("/_matrix/client/v3/keys/upload", &*bob.token, upload).await);
+        // Alice hears that Bob's devices changed, by his server.
+        pair.one
+            .sync_until(&alice, "bob's devices", |body| {
+                let changed = body["device_lists"]["changed"].as_array()?;
+                changed.iter().find(|user| *user == bob.id.as_str()).map(drop)
+            })
+            .await;
+        let query = json!({ "device_keys": { &bob.id: [] } });
+        let keys = ok(pair.one.post("/_matrix/client/v3/keys/query", &*alice.token, query).await);
+        assert_eq!(keys["device_keys"][&bob.id][&bob.device]["user_id"], bob.id.as_str(), "{keys}");
+        let claim = json!({ "one_time_keys": { &bob.id: { &bob.device: "signed_curve25519" } } });
+        let path = "/_matrix/client/v3/keys/claim";
+        let claimed = ok(pair.one.post(path, &*alice.token, claim.clone()).await);
+        let key = &claimed["one_time_keys"][&bob.id][&bob.device]["signed_curve25519:A"]["key"];
+        assert_eq!(key, "k1", "{claimed}");
+        let again = ok(pair.one.post(path, &*alice.token, claim).await);
+        assert!(again["one_time_keys"][&bob.id][&bob.device].as_object().is_none_or(|keys| keys.is_empty()));
+        let message = json!({ "messages": { &bob.id: { "*": { "secret": 1 } } } });
+        let path = "/_matrix/client/v3/sendToDevice/org.example.test/t1";
+        ok(pair.one.put(path, &*alice.token, message).await);
+        let event = pair
+            .two
+            .sync_until(&bob, "the message", |body| body["to_device"]["events"].as_array()?.first().cloned())
+            .await;
+        assert_eq!((&event["sender"], &event["content"]["secret"]), (&json!(alice.id), &json!(1)));
+        let gone = json!({ "device_keys": { "@x:127.0.0.1:1": [] } });
+        let keys = ok(pair.one.post("/_matrix/client/v3/keys/query", &*alice.token, gone).await);
+        assert!(keys["failures"]["127.0.0.1:1"].is_object(), "{keys}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typing_receipts_and_profiles_cross_the_border() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        let event = pair.one.say(&alice, &room, "read this").await;
+        pair.two.until_seen(&bob, &room, "read this").await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/receipt/m.read/{event}");
+        ok(pair.two.post(&path, &*bob.token, json!({})).await);
+        pair.one
+            .sync_until(&alice, "bob's receipt", |body| {
+                let events = body["rooms"]["join"][&room]["ephemeral"]["events"].as_array()?;
+                events.iter().find(|e| e["content"][&event]["m.read"][&bob.id].is_object()).map(drop)
+            })
+            .await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/typing/{}", bob.id);
+        ok(pair.two.put(&path, &*bob.token, json!({ "typing": true, "timeout": 30_000 })).await);
+        pair.one
+            .sync_until(&alice, "bob types", |body| {
+                let events = body["rooms"]["join"][&room]["ephemeral"]["events"].as_array()?;
+                events.iter().find(|e| e["content"]["user_ids"] == json!([bob.id])).map(drop)
+            })
+            .await;
+        let path = format!("/_matrix/client/v3/profile/{}/displayname", bob.id);
+        ok(pair.two.put(&path, &*bob.token, json!({ "displayname": "Robert" })).await);
+        assert_eq!(ok(pair.one.get(&path, &*alice.token).await)["displayname"], "Robert");
+        let all = format!("/_matrix/client/v3/profile/{}", bob.id);
+        assert_eq!(ok(pair.one.get(&all, &*alice.token).await)["displayname"], "Robert");
+        let nobody = format!("/_matrix/client/v3/profile/@nobody:{}", pair.two.name());
+        refused(pair.one.get(&nobody, &*alice.token).await, 404, "M_NOT_FOUND");
+        let alias = format!("#hall:{}", pair.one.name());
+        let path = format!("/_matrix/client/v3/directory/room/{}", alias.replace('#', "%23"));
+        ok(pair.one.put(&path, &*alice.token, json!({ "room_id": room })).await);
+        let found = ok(pair.two.get(&path, &*bob.token).await);
+        assert_eq!(found["room_id"], room.as_str());
+        let carol = pair.two.register("carol").await;
+        let path = format!("/_matrix/client/v3/join/{}", alias.replace('#', "%23"));
+        ok(pair.two.post(&path, &*carol.token, json!({})).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_from_before_the_join_is_fetched() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        for number in 0..45 {
+            pair.one.say(&alice, &room, &format!("old {number}")).await;
+        }
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        let (mut seen, mut from) = (Vec::new(), String::new());
+        for _ in 0..12 {
+            let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=10{from}");
+            let page = ok(pair.two.get(&path, &*bob.token).await);
+            for event in page["chunk"].as_array().unwrap() {
+                seen.extend(event["content"]["body"].as_str().map(ToOwned::to_owned));
+            }
+            let Some(end) = page["end"].as_str() else { break };
+            from = format!("&from={end}");
+        }
+        let expected: Vec<String> = (0..45).rev().map(|number| format!("old {number}")).collect();
+        assert_eq!(seen, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_missed_is_caught_up_with() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        pair.two.cut().await;
+        for number in 0..5 {
+            pair.one.say(&alice, &room, &format!("missed {number}")).await;
+        }
+        let message = json!({ "messages": { &bob.id: { "*": { "secret": 2 } } } });
+        ok(pair.one.put("/_matrix/client/v3/sendToDevice/org.example.test/t1", &*alice.token, message).await);
+        pair.one.until_given_up(&pair.two.name()).await;
+        pair.one.say(&alice, &room, "missed too").await;
+        pair.two.reconnect().await;
+        // Whoever speaks to us is tried again at once.
+        pair.two.say(&bob, &room, "I am back").await;
+        let mut seen = Vec::new();
+        pair.two
+            .sync_until(&bob, "what was missed", |body| {
+                for event in body["rooms"]["join"][&room]["timeline"]["events"].as_array()? {
+                    seen.extend(event["content"]["body"].as_str().map(ToOwned::to_owned));
+                }
+                seen.iter().any(|text| text == "missed too").then_some(())
+            })
+            .await;
+        let missed: Vec<&String> = seen.iter().filter(|text| text.starts_with("missed")).collect();
+        assert_eq!(missed.len(), 6, "{seen:?}");
+        let mut secrets = 0;
+        let found = pair.two.sync_until(&bob, "the message", |body| {
+            secrets += body["to_device"]["events"].as_array()?.len();
+            (secrets > 0).then_some(())
+        });
+        found.await;
+        assert_eq!(secrets, 1);
+    })
+    .await;
+}

@@ -82,6 +82,22 @@ impl Setup {
         self.federations[0].as_ref().unwrap()
     }
 
+    /// Waits until one of the servers has found that another does not answer.
+    pub async fn until_given_up(&self, name: &str) {
+        let name = ruma::OwnedServerName::try_from(name).unwrap();
+        for _ in 0..400 {
+            let now = self.cores[0].now_ms();
+            let given_up = |federation: &Option<Arc<Federation>>| {
+                federation.as_ref().unwrap().client.backoff.until(&name, now).is_some()
+            };
+            if self.federations.iter().any(given_up) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{name} was not given up");
+    }
+
     /// The server's name.
     pub fn name(&self) -> String {
         self.cores[0].name().to_string()

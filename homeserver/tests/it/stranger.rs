@@ -43,7 +43,7 @@ impl Stranger {
             ("MYELIN_LISTENERS_0_BIND", free.to_string()),
             ("MYELIN_LISTENERS_0_TLS_CERTIFICATE", files.certificate.clone()),
             ("MYELIN_LISTENERS_0_TLS_PRIVATE_KEY", files.key.clone()),
-            ("MYELIN_LISTENERS_0_SERVE", "[\"federation\"]".to_owned()),
+            ("MYELIN_LISTENERS_0_SERVE", "federation".to_owned()),
             ("MYELIN_SERVER_NAME", free.to_string()),
         ];
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));

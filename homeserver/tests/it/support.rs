@@ -23,6 +23,7 @@ use myelin_core::{
 };
 use myelin_federation::Federation;
 use myelin_storage::testing;
+use parking_lot::Mutex;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -58,12 +59,20 @@ pub struct Setup {
     pub clock: Arc<MovableClock>,
     /// What speaks with other servers, of each.
     pub federations: Vec<Option<Arc<Federation>>>,
+    to_others: Option<Border>,
     urls: Vec<String>,
     next: AtomicUsize,
     client: Client,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     _folder: TempDir,
+}
+
+/// The port for other servers, which a test may close for a while.
+struct Border {
+    listener: config::Listener,
+    app: App,
+    open: Mutex<Option<(watch::Sender<bool>, JoinHandle<()>)>>,
 }
 
 /// A user on a device.
@@ -146,17 +155,16 @@ impl Setup {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let name = free.to_string();
         let files = certificates();
-        let authorities = format!("[{:?}]", files.authority);
         let variables = [
             ("SERVER_NAME", name.as_str()),
             ("LISTENERS_1_BIND", &name),
-            ("LISTENERS_1_SERVE", "[\"federation\"]"),
+            ("LISTENERS_1_SERVE", "federation"),
             ("LISTENERS_1_TLS_CERTIFICATE", &files.certificate),
             ("LISTENERS_1_TLS_PRIVATE_KEY", &files.key),
             ("FEDERATION_ENABLED", "true"),
-            ("FEDERATION_EXTRA_CA_CERTIFICATES", &authorities),
-            ("FEDERATION_DENIED_IP_RANGES", "[]"),
-            ("FEDERATION_TRUSTED_KEY_SERVERS", "[]"),
+            ("FEDERATION_EXTRA_CA_CERTIFICATES", &files.authority),
+            ("FEDERATION_DENIED_IP_RANGES", ""),
+            ("FEDERATION_TRUSTED_KEY_SERVERS", ""),
         ];
         Self::start(replicas, database, &variables).await
     }
@@ -166,6 +174,7 @@ impl Setup {
         let clock = Arc::<MovableClock>::default();
         let (mut cores, mut federations) = (Vec::new(), Vec::new());
         let (mut urls, mut tasks) = (Vec::new(), Vec::new());
+        let mut to_others = None;
         for replica in 0..replicas {
             let settings = config::load(None, variables.clone()).unwrap();
             let port = Port::open(&settings.listeners[0]).await.unwrap();
@@ -183,16 +192,36 @@ impl Setup {
             let router = router::build(&app, router::routes(Api::Client));
             tasks.push(tokio::spawn(port.serve(router, stopping.clone())));
             if let Some(listener) = to_servers {
-                let port = Port::open(&listener).await.unwrap();
-                let router = router::build(&app, router::routes(Api::Federation));
-                tasks.push(tokio::spawn(port.serve(router, stopping.clone())));
+                to_others = Some(Border { listener, app, open: Mutex::new(None) });
             }
             cores.push(core);
             federations.push(federation);
         }
         let client = Client::new();
         let next = AtomicUsize::new(0);
-        Setup { cores, clock, federations, urls, next, client, stop, tasks, _folder: folder }
+        let setup =
+            Setup { cores, clock, federations, to_others, urls, next, client, stop, tasks, _folder: folder };
+        setup.reconnect().await;
+        setup
+    }
+
+    /// Opens the port for other servers again.
+    pub async fn reconnect(&self) {
+        let Some(border) = &self.to_others else { return };
+        let port = Port::open(&border.listener).await.unwrap();
+        let router = router::build(&border.app, router::routes(Api::Federation));
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(port.serve(router, stopping));
+        *border.open.lock() = Some((stop, task));
+    }
+
+    /// Closes the port for other servers.
+    pub async fn cut(&self) {
+        let open = self.to_others.as_ref().and_then(|border| border.open.lock().take());
+        if let Some((stop, task)) = open {
+            stop.send_replace(true);
+            task.await.unwrap();
+        }
     }
 
     /// No statement may read a table from end to end that grows.
@@ -206,6 +235,7 @@ impl Setup {
     /// Ends the servers.
     pub async fn end(&self) {
         self.stop.send_replace(true);
+        self.cut().await;
         for core in &self.cores {
             core.close().await;
         }

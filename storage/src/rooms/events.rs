@@ -96,6 +96,25 @@ pub async fn between(
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
+/// History of a room behind a place of it, newest first: (position before which it belongs, depth, event). It belongs
+/// before positions behind `after`.
+pub async fn history(
+    connection: &mut Connection,
+    room_pk: i64,
+    start: (i64, i64, i64),
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, i64, i64)>> {
+    const HISTORY: Sql = Sql::both(
+        "SELECT before_pos, depth, event_pk FROM events WHERE room_pk = $1 AND before_pos IS NOT NULL \
+         AND (before_pos, depth, event_pk) < ($2, $3, $4) AND before_pos > $5 \
+         AND flags & 7 = 0 ORDER BY before_pos DESC, depth DESC, event_pk DESC LIMIT $6",
+    );
+    let (before, depth, pk) = start;
+    let rows = connection.all(HISTORY, args![room_pk, before, depth, pk, after, limit]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
+}
+
 /// Positions and numbers of the newest live events of rooms, `limit` of each: (room, position, event), newest first.
 pub async fn newest_of(
     connection: &mut Connection,
