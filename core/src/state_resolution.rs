@@ -96,6 +96,8 @@ pub struct Plan<'a> {
     difference: HashSet<OwnedEventId>,
     subgraph: HashSet<OwnedEventId>,
     keys: BTreeSet<Key>,
+    /// Events as ruma is to see them, where that is not as they are.
+    instead: HashMap<OwnedEventId, Arc<Pdu>>,
 }
 
 /// What a resolved state has at a key.
@@ -119,6 +121,7 @@ impl<'a> Plan<'a> {
             HashSet::new()
         };
         let mut keys = BTreeSet::new();
+        let mut instead = HashMap::new();
         for id in conflicted.into_iter().chain(&difference).chain(&subgraph) {
             let Some(pdu) = load.event(id) else { continue };
             keys.extend(key_of(&pdu));
@@ -126,10 +129,14 @@ impl<'a> Plan<'a> {
                 auth_types(conflict.rules, &pdu.kind, &pdu.sender, pdu.state_key.as_deref(), &pdu.content);
             // Of a malformed event nothing is looked up: it is never applied.
             keys.extend(types.unwrap_or_default());
+            if joins_without_rules(&pdu, &load) {
+                instead.extend(pdu.default_join_rules().map(|rules| (rules.event_id.clone(), rules)));
+                instead.insert(id.clone(), pdu.with_default_join_rules());
+            }
         }
         let states = conflict.states.iter().map(|events| load.state(events)).collect();
         load.done()?;
-        Ok(Self { conflict, states, difference, subgraph, keys })
+        Ok(Self { conflict, states, difference, subgraph, keys, instead })
     }
 
     /// The keys whose unconflicted events [`Plan::resolve`] needs.
@@ -166,7 +173,7 @@ impl<'a> Plan<'a> {
             v2_rules,
             &states,
             chains,
-            |id| load.event(id),
+            |id| self.instead.get(id).cloned().or_else(|| load.event(id)),
             |_| Some(self.subgraph.iter().cloned().collect()),
         );
         load.done()?;
@@ -187,6 +194,14 @@ impl<'a> Plan<'a> {
 
 fn uses_subgraph(rules: &RoomVersionRules) -> bool {
     rules.state_res.v2_rules().is_some_and(|rules| rules.consider_conflicted_state_subgraph)
+}
+
+/// Whether it is a join that names no join rules by which it could be judged.
+fn joins_without_rules(pdu: &Pdu, load: &Load<'_, impl Source>) -> bool {
+    let are_rules = |id: &OwnedEventId| {
+        load.event(id).is_some_and(|event| event.is("m.room.join_rules", "") && !event.rejected)
+    };
+    pdu.membership().as_deref() == Some("join") && !pdu.auth_events.iter().any(are_rules)
 }
 
 fn key_of(pdu: &Pdu) -> Option<Key> {

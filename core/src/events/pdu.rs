@@ -15,6 +15,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::rooms::version;
 
+pub mod join_rules;
+
 /// An event as servers exchange it, with what we know about it.
 #[derive(Debug, Clone)]
 pub struct Pdu {
@@ -230,10 +232,13 @@ pub fn raw_state_type(kind: &StateEventType) -> String {
     kind.strip_prefix(RAW).map(ToOwned::to_owned).unwrap_or(kind)
 }
 
-/// The content of power levels with marked types, `None` where nothing needs a mark.
+/// The content of power levels with marked types, and of join rules with the rule that holds where they name none;
+/// `None` where nothing differs from what the event says.
 fn ruma_content(kind: &str, content: &str) -> Option<Box<RawValue>> {
-    if kind != "m.room.power_levels" {
-        return None;
+    match kind {
+        "m.room.join_rules" => return join_rules::named(content),
+        "m.room.power_levels" => {}
+        _ => return None,
     }
     let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(content).ok()?;
     let events = object.get_mut("events")?.as_object_mut()?;

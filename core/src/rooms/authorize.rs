@@ -53,7 +53,10 @@ pub fn authorize(
     pdu: &Pdu,
     state: impl Fn(&str, &str) -> Option<Arc<Pdu>>,
 ) -> Result<(), Reason> {
-    let state = |kind: &StateEventType, key: &str| state(&raw_state_type(kind), key);
+    let state = |kind: &StateEventType, key: &str| match state(&raw_state_type(kind), key) {
+        None if *kind == StateEventType::RoomJoinRules && key.is_empty() => pdu.default_join_rules(),
+        found => found,
+    };
     Ok(state_res::check_state_dependent_auth_rules(&rules.authorization, pdu, state)?)
 }
 

@@ -242,6 +242,27 @@ fn a_ban_beats_a_topic() {
 }
 
 #[test]
+fn without_join_rules_the_invited_may_join() {
+    for version in [RoomVersionId::V6, RoomVersionId::V11, RoomVersionId::V12] {
+        let mut graph = Graph { rules: version.rules().unwrap(), events: Events::new() };
+        let mut state = State::new();
+        let [a, b, c, _] = USERS;
+        let member = "m.room.member";
+        graph.send(&mut state, a, "m.room.create", "", json!({"creator": a, "room_version": version}), 1);
+        graph.send(&mut state, a, member, a, json!({"membership": "join"}), 2);
+        graph.send(&mut state, a, member, b, json!({"membership": "invite"}), 3);
+        graph.send(&mut state, b, member, b, json!({"membership": "join"}), 4);
+        graph.send(&mut state, c, member, c, json!({"membership": "join"}), 5);
+        assert_eq!(state.len(), 3, "b is there, and c was not invited");
+        let (mut one, mut two) = (state.clone(), state);
+        graph.send(&mut one, b, member, b, json!({"membership": "join", "displayname": "one"}), 6);
+        graph.send(&mut two, b, member, b, json!({"membership": "join", "displayname": "two"}), 7);
+        assert_ne!(one, two);
+        assert_eq!(graph.ours(&[one, two.clone()]), two);
+    }
+}
+
+#[test]
 fn differing_keys_of_roots() {
     use crate::rooms::state::insert_many;
     let mut nodes = HashMap::new();

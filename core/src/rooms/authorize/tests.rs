@@ -180,3 +180,25 @@ fn auth_events_must_be_the_right_ones() {
     Arc::make_mut(levels).rejected = true;
     assert!(check(&base, &rejected).is_err());
 }
+
+#[test]
+fn a_room_that_names_no_join_rule_is_by_invitation() {
+    const CAROL: &str = "@carol:a.example";
+    let join = || json!({"membership": "join"});
+    for version in [RoomVersionId::V6, RoomVersionId::V12] {
+        let mut room = Room::new(version, json!({}));
+        let rules = ("m.room.join_rules".to_owned(), String::new());
+        for content in [None, Some(json!({})), Some(json!({"join_rule": null}))] {
+            let is_closed = content.as_ref().is_some_and(|content| content.get("join_rule").is_some());
+            room.state.remove(&rules);
+            if let Some(content) = content {
+                room.put(ALICE, "m.room.join_rules", Some(""), content);
+            }
+            room.state.remove(&("m.room.member".to_owned(), CAROL.to_owned()));
+            assert!(room.authorize(CAROL, "m.room.member", Some(CAROL), join()).is_err());
+            room.put(ALICE, "m.room.member", Some(CAROL), json!({"membership": "invite"}));
+            let joined = room.authorize(CAROL, "m.room.member", Some(CAROL), join());
+            assert_eq!(joined.is_err(), is_closed, "{joined:?}");
+        }
+    }
+}
