@@ -5,7 +5,7 @@
 //! does not answer, the notaries of the settings. One fetch a server is under way at a time, and a server that gave
 //! nothing new is not asked again for a minute.
 
-mod document;
+pub mod document;
 pub mod own;
 
 use crate::outbound::request::{Client, Patience};

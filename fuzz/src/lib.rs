@@ -8,6 +8,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
 mod events;
+mod federation;
 mod requests;
 
 /// Something that is done with foreign bytes.
@@ -26,6 +27,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "canonical_json", run: events::canonical_json, seeds: events::PDUS },
     Target { name: "power_levels", run: events::power_levels, seeds: events::LEVELS },
     Target { name: "signing_key", run: events::signing_key, seeds: events::SIGNING_KEYS },
+    Target { name: "x_matrix", run: federation::x_matrix, seeds: federation::HEADERS },
+    Target { name: "well_known", run: federation::well_known, seeds: federation::DELEGATIONS },
+    Target { name: "server_keys", run: federation::server_keys, seeds: federation::KEYS },
     Target { name: "tokens", run: requests::tokens, seeds: requests::TOKENS },
     Target { name: "filter", run: requests::filter, seeds: requests::FILTERS },
     Target { name: "device_keys", run: requests::device_keys, seeds: requests::DEVICE_KEYS },
