@@ -21,8 +21,8 @@ use self::{
 use crate::{
     app::App,
     client_api::{
-        account, alias, backup, capabilities, config, device, discovery, filter, keys, membership, message,
-        profile, push, receipt, register, room, send, session, state, tag, to_device, typing,
+        account, alias, backup, capabilities, config, device, directory, discovery, filter, keys, membership,
+        message, profile, push, receipt, register, room, send, session, state, tag, to_device, typing,
     },
     extract::Incoming,
     health,
@@ -113,6 +113,8 @@ fn rooms() -> Vec<Route> {
         route(alias::delete),
         route(alias::visibility),
         route(alias::set_visibility),
+        route_response(directory::list),
+        route_response(directory::search).for_guests(),
         // Membership
         route(membership::join_by_id),
         route(membership::join_by_id_or_alias),
