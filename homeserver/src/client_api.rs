@@ -10,6 +10,7 @@ pub mod directory;
 pub mod discovery;
 pub mod filter;
 pub mod keys;
+pub mod knock;
 pub mod membership;
 pub mod message;
 pub mod profile;

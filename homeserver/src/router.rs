@@ -21,8 +21,9 @@ use self::{
 use crate::{
     app::App,
     client_api::{
-        account, alias, backup, capabilities, config, device, directory, discovery, filter, keys, membership,
-        message, profile, push, receipt, register, room, send, session, state, tag, to_device, typing,
+        account, alias, backup, capabilities, config, device, directory, discovery, filter, keys, knock,
+        membership, message, profile, push, receipt, register, room, send, session, state, tag, to_device,
+        typing,
     },
     extract::Incoming,
     health,
@@ -118,6 +119,7 @@ fn rooms() -> Vec<Route> {
         // Membership
         route(membership::join_by_id),
         route(membership::join_by_id_or_alias),
+        route(knock::knock),
         route(membership::invite),
         route(membership::leave).for_guests(),
         route(membership::forget),
