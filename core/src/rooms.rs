@@ -9,6 +9,7 @@ pub mod cache;
 pub mod create;
 pub mod directory;
 pub mod graph;
+pub mod hierarchy;
 pub mod lookup;
 pub mod membership;
 pub mod read;

@@ -20,6 +20,7 @@ pub mod register;
 pub mod room;
 pub mod send;
 pub mod session;
+pub mod space;
 pub mod state;
 pub mod tag;
 pub mod to_device;
