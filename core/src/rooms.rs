@@ -25,6 +25,7 @@ pub mod state_keys;
 pub mod summary;
 pub mod timeline;
 pub mod typing;
+pub mod upgrades;
 pub mod version;
 pub mod visibility;
 mod warm;

@@ -109,6 +109,7 @@ fn rooms() -> Vec<Route> {
         route(room::create),
         route(room::event),
         route(room::aliases),
+        route(room::upgrade),
         route_response(room::summary).for_guests(),
         route_response(space::hierarchy).for_guests(),
         route(alias::get),

@@ -1,8 +1,8 @@
-//! Rooms: creating them, and looking at single events and aliases of them.
+//! Rooms: creating and replacing them, and looking at single events and aliases of them.
 
 use axum::response::Response;
 use myelin_core::rooms::create::{CreateRoom, InitialState, Preset};
-use ruma::api::client::room::{aliases, create_room, get_room_event, get_summary};
+use ruma::api::client::room::{aliases, create_room, get_room_event, get_summary, upgrade_room};
 use ruma::serde::Raw;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -85,6 +85,17 @@ pub async fn aliases(
 ) -> Result<aliases::v3::Response, ApiError> {
     let reading = app.server.reading(&request.body.room_id, request.identity.user_pk).await?;
     Ok(aliases::v3::Response::new(app.server.aliases_of(&reading.room).await?))
+}
+
+/// `POST /rooms/{roomId}/upgrade`
+pub async fn upgrade(
+    app: App,
+    request: Ruma<upgrade_room::v3::Request>,
+) -> Result<upgrade_room::v3::Response, ApiError> {
+    let Ruma { body, identity, .. } = request;
+    let upgrade_room::v3::Request { room_id, new_version, additional_creators, .. } = body;
+    let upgraded = app.server.upgrade_room(&identity.user, &room_id, new_version, &additional_creators);
+    Ok(upgrade_room::v3::Response::new(upgraded.await?))
 }
 
 /// `GET /room_summary/{roomIdOrAlias}`
