@@ -16,6 +16,7 @@ const SCRIPTS: &[&str] = &[
     include_str!("migrations/0003_signatures.sql"),
     include_str!("migrations/0004_packed_events.sql"),
     include_str!("migrations/0005_federation.sql"),
+    include_str!("migrations/0006_directory.sql"),
 ];
 
 /// The newest version of the schema.

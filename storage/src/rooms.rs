@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::statement::{Row, Sql};
 
 pub mod aliases;
+pub mod directory;
 pub mod events;
 pub mod gaps;
 pub mod memberships;

@@ -145,22 +145,35 @@ fn federation_event(pdu: &Pdu, unsigned: &Unsigned<'_>) -> Result<Box<RawValue>,
     to_raw_value(&event)
 }
 
-/// The stripped form of a state event, for people who are not in the room yet.
-pub fn stripped(pdu: &Pdu) -> Result<Box<RawValue>, serde_json::Error> {
-    #[derive(Serialize)]
-    struct Stripped<'a> {
-        content: &'a RawValue,
-        sender: &'a UserId,
-        state_key: &'a str,
-        #[serde(rename = "type")]
-        kind: &'a str,
-    }
+#[derive(Serialize)]
+struct Stripped<'a> {
+    content: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_server_ts: Option<u64>,
+    sender: &'a UserId,
+    state_key: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+fn write_stripped(pdu: &Pdu, origin_server_ts: Option<u64>) -> Result<Box<RawValue>, serde_json::Error> {
     to_raw_value(&Stripped {
         content: &pdu.content,
+        origin_server_ts,
         sender: &pdu.sender,
         state_key: pdu.state_key.as_deref().unwrap_or_default(),
         kind: &pdu.kind,
     })
+}
+
+/// The stripped form of a state event, for people who are not in the room yet.
+pub fn stripped(pdu: &Pdu) -> Result<Box<RawValue>, serde_json::Error> {
+    write_stripped(pdu, None)
+}
+
+/// The stripped form of a space's child, which is ordered by its time.
+pub fn stripped_child(pdu: &Pdu) -> Result<Box<RawValue>, serde_json::Error> {
+    write_stripped(pdu, Some(pdu.origin_server_ts))
 }
 
 #[cfg(test)]

@@ -103,12 +103,7 @@ impl Server {
         let room_id = self.room_id(&create, &rules)?;
         let mut drafts = vec![create];
         drafts.extend(self.first_events(&wish, &rules, alias.as_ref()).await?);
-        let room = self.rooms.enter(self.ids.rooms.next().await?, room_id.clone(), version)?;
-        let request = Request { drafts, transaction: None, creates: true };
-        if let Err(error) = self.append(&room, request).await {
-            self.rooms.leave(&room);
-            return Err(invalid_state(error));
-        }
+        let room = self.found_room(&room_id, version, drafts).await?;
         if let Some(alias) = alias {
             self.set_alias(&room, &alias, &wish.creator).await?;
         }
@@ -119,8 +114,26 @@ impl Server {
         Ok(room_id)
     }
 
+    /// Writes a new room with its first events, all of them or none.
+    pub(super) async fn found_room(
+        self: &Arc<Self>,
+        room_id: &RoomId,
+        version: RoomVersionId,
+        drafts: Vec<Draft>,
+    ) -> Result<Arc<Room>> {
+        let room = self.rooms.enter(self.ids.rooms.next().await?, room_id.to_owned(), version)?;
+        let request = Request { drafts, transaction: None, creates: true };
+        match self.append(&room, request).await {
+            Ok(_) => Ok(room),
+            Err(error) => {
+                self.rooms.leave(&room);
+                Err(invalid_state(error))
+            }
+        }
+    }
+
     /// The hash of the create event, or a random id, as the version wants it.
-    fn room_id(&self, create: &Draft, rules: &RoomVersionRules) -> Result<OwnedRoomId> {
+    pub(super) fn room_id(&self, create: &Draft, rules: &RoomVersionRules) -> Result<OwnedRoomId> {
         if !version::room_id_is_hash(rules) {
             let text = format!("!{}:{}", random_text(&*self.random, 18), self.name());
             return OwnedRoomId::try_from(text).map_err(|error| Error::internal(error.to_string()));
@@ -261,7 +274,8 @@ fn create_event(
     Ok(Draft { state_key: Some(String::new()), timestamp: Some(timestamp), ..draft })
 }
 
-fn power_levels(wish: &CreateRoom, rules: &RoomVersionRules) -> Result<Map<String, Value>> {
+/// The power levels of a new room.
+pub(super) fn power_levels(wish: &CreateRoom, rules: &RoomVersionRules) -> Result<Map<String, Value>> {
     let privileged = version::creators_are_privileged(rules);
     let mut users = Map::new();
     if !privileged {

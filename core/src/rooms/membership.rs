@@ -154,7 +154,8 @@ impl Server {
         }
     }
 
-    async fn current_membership(&self, room: &Room, user: &UserId) -> Result<Membership> {
+    /// A user's membership in a room's current state.
+    pub async fn current_membership(&self, room: &Room, user: &UserId) -> Result<Membership> {
         let root = self.current_root(room).await?;
         self.membership_in(room, root, user).await
     }

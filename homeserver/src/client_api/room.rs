@@ -1,14 +1,19 @@
-//! Rooms: creating them, and looking at single events and aliases of them.
+//! Rooms: creating and replacing them, and looking at single events and aliases of them.
 
+use axum::response::Response;
 use myelin_core::rooms::create::{CreateRoom, InitialState, Preset};
-use ruma::api::client::room::{aliases, create_room, get_room_event};
+use ruma::api::client::room::{aliases, create_room, get_room_event, get_summary, upgrade_room};
 use ruma::serde::Raw;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{alias::is_public, membership::only_users};
-use crate::{app::App, extract::Ruma, response::ApiError};
+use crate::{
+    app::App,
+    extract::Ruma,
+    response::{ApiError, json},
+};
 
 #[derive(Deserialize)]
 struct Initial {
@@ -80,4 +85,23 @@ pub async fn aliases(
 ) -> Result<aliases::v3::Response, ApiError> {
     let reading = app.server.reading(&request.body.room_id, request.identity.user_pk).await?;
     Ok(aliases::v3::Response::new(app.server.aliases_of(&reading.room).await?))
+}
+
+/// `POST /rooms/{roomId}/upgrade`
+pub async fn upgrade(
+    app: App,
+    request: Ruma<upgrade_room::v3::Request>,
+) -> Result<upgrade_room::v3::Response, ApiError> {
+    let Ruma { body, identity, .. } = request;
+    let upgrade_room::v3::Request { room_id, new_version, additional_creators, .. } = body;
+    let upgraded = app.server.upgrade_room(&identity.user, &room_id, new_version, &additional_creators);
+    Ok(upgrade_room::v3::Response::new(upgraded.await?))
+}
+
+/// `GET /room_summary/{roomIdOrAlias}`
+pub async fn summary(app: App, request: Ruma<get_summary::v1::Request>) -> Result<Response, ApiError> {
+    let Ruma { body, identity, .. } = request;
+    let found = app.server.find_room(&body.room_id_or_alias, body.via).await?;
+    let user = identity.as_ref().map(|session| &*session.user);
+    json(&app.server.preview(&found.room_id, user).await?)
 }

@@ -21,6 +21,7 @@ mod profile;
 mod refusals;
 mod register;
 mod replicas;
+mod rooms;
 mod stranger;
 mod support;
 mod sync;

@@ -1,0 +1,201 @@
+//! A room in brief for people who are not in it: in the directory, in a space, before they join.
+
+use crate::error::{Error, Result};
+use crate::rooms::cache::{Room, Stored};
+use crate::rooms::version;
+use crate::rooms::visibility::{self, Membership, Visibility};
+use crate::server::Server;
+use ruma::{OwnedRoomId, RoomId, UserId};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// The state that a summary is made of.
+const SUMMARISED: [(&str, &str); 9] = [
+    ("m.room.create", ""),
+    ("m.room.name", ""),
+    ("m.room.topic", ""),
+    ("m.room.canonical_alias", ""),
+    ("m.room.avatar", ""),
+    ("m.room.join_rules", ""),
+    ("m.room.history_visibility", ""),
+    ("m.room.guest_access", ""),
+    ("m.room.encryption", ""),
+];
+
+/// What the directory shows of a room. Serializes as the specification has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PublicRoom {
+    /// The id.
+    pub room_id: String,
+    /// How many are joined.
+    pub num_joined_members: u64,
+    /// m.room.name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// m.room.topic, as plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// The main alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canonical_alias: Option<String>,
+    /// m.room.avatar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar_url: Option<String>,
+    /// Who may join; `invite` where the room does not say.
+    pub join_rule: String,
+    /// Everybody may read it.
+    pub world_readable: bool,
+    /// Guests may join.
+    pub guest_can_join: bool,
+    /// The type from the create event; a room for talking has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_type: Option<String>,
+}
+
+/// A room in brief. Serializes as the specification has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// What the directory would show.
+    #[serde(flatten)]
+    pub room: PublicRoom,
+    /// The version.
+    pub room_version: String,
+    /// The algorithm, where the room is encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// Rooms whose members may join, where the join rule is restricted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_room_ids: Vec<OwnedRoomId>,
+}
+
+/// A room in brief, with what somebody is to it. Serializes as the specification has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Preview {
+    /// The room.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// The membership of who asks, if it is known who that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub membership: Option<&'static str>,
+}
+
+impl Server {
+    /// A room in brief for somebody who may not be in it. M_NOT_FOUND where they may not see it, so that nobody learns
+    /// which rooms there are. `None` stands for everybody.
+    pub async fn preview(&self, room_id: &RoomId, user: Option<&UserId>) -> Result<Preview> {
+        let shown = self.shown_summary(room_id, user).await?;
+        let (room, summary) =
+            shown.ok_or_else(|| Error::not_found("there is no such room, or not for you"))?;
+        let membership = match user {
+            Some(user) => Some(self.current_membership(&room, user).await?.as_str()),
+            None => None,
+        };
+        Ok(Preview { summary, membership })
+    }
+
+    /// A room with its summary, if it is here and somebody may see it.
+    pub(crate) async fn shown_summary(
+        &self,
+        room_id: &RoomId,
+        user: Option<&UserId>,
+    ) -> Result<Option<(Arc<Room>, Summary)>> {
+        let Some(room) = self.rooms.find(room_id).await? else { return Ok(None) };
+        if !self.is_in(&room).await? {
+            return Ok(None);
+        }
+        let summary = self.room_summary(&room).await?;
+        Ok(self.may_preview(&room, &summary, user).await?.then_some((room, summary)))
+    }
+
+    /// A room in brief, now.
+    pub async fn room_summary(&self, room: &Room) -> Result<Summary> {
+        let root = self.current_root(room).await?;
+        let events = self.state_events(room, root, &SUMMARISED).await?;
+        let joined = self.brief(room).await?.joined;
+        Ok(summarise(room, &events, joined.try_into().unwrap_or_default()))
+    }
+
+    /// Whether somebody may see a room's summary: whoever is in the room, invited or let in by its join rule. `None`
+    /// stands for everybody.
+    pub async fn may_preview(&self, room: &Room, summary: &Summary, user: Option<&UserId>) -> Result<bool> {
+        if summary.room.is_open(room) {
+            return Ok(true);
+        }
+        let Some(user) = user else { return Ok(false) };
+        if matches!(self.current_membership(room, user).await?, Membership::Join | Membership::Invite) {
+            return Ok(true);
+        }
+        for allowed in &summary.allowed_room_ids {
+            if let Some(other) = self.room_here(allowed).await?
+                && self.current_membership(&other, user).await? == Membership::Join
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl PublicRoom {
+    /// Everybody may join the room, knock on it or read it.
+    pub fn is_open(&self, room: &Room) -> bool {
+        let by_rule = match &*self.join_rule {
+            "public" => true,
+            "knock" => version::allows_knocking(&room.rules),
+            "knock_restricted" => version::allows_knock_restricted(&room.rules),
+            _ => false,
+        };
+        by_rule || self.world_readable
+    }
+}
+
+fn summarise(room: &Room, events: &[Stored], num_joined_members: u64) -> Summary {
+    let content = |kind: &str| -> Map<String, Value> {
+        let event = events.iter().find(|event| event.is(kind, ""));
+        event.and_then(|event| event.content_as()).unwrap_or_default()
+    };
+    let field = |kind: &str, field: &str| text(&content(kind), field);
+    let join_rules = content("m.room.join_rules");
+    let join_rule = text(&join_rules, "join_rule").unwrap_or_else(|| "invite".to_owned());
+    let visibility = field("m.room.history_visibility", "history_visibility");
+    let allowed_room_ids = allowed_rooms(room, &join_rule, &join_rules);
+    Summary {
+        room: PublicRoom {
+            room_id: room.id.to_string(),
+            num_joined_members,
+            name: field("m.room.name", "name"),
+            topic: field("m.room.topic", "topic"),
+            canonical_alias: field("m.room.canonical_alias", "alias"),
+            avatar_url: field("m.room.avatar", "url"),
+            join_rule,
+            world_readable: visibility::may_peek(
+                visibility.map_or(Visibility::Shared, |text| Visibility::parse(&text)),
+            ),
+            guest_can_join: field("m.room.guest_access", "guest_access").as_deref() == Some("can_join"),
+            room_type: field("m.room.create", "type"),
+        },
+        room_version: room.version.to_string(),
+        encryption: field("m.room.encryption", "algorithm"),
+        allowed_room_ids,
+    }
+}
+
+/// A field that is text and not empty.
+fn text(content: &Map<String, Value>, field: &str) -> Option<String> {
+    content.get(field)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn allowed_rooms(room: &Room, join_rule: &str, content: &Map<String, Value>) -> Vec<OwnedRoomId> {
+    let is_restricted = match join_rule {
+        "restricted" => version::allows_restricted(&room.rules),
+        "knock_restricted" => version::allows_knock_restricted(&room.rules),
+        _ => false,
+    };
+    let list = content.get("allow").and_then(Value::as_array).filter(|_| is_restricted);
+    let named = |allow: &Value| {
+        let by_membership = allow.get("type")?.as_str()? == "m.room_membership";
+        OwnedRoomId::try_from(allow.get("room_id")?.as_str()?).ok().filter(|_| by_membership)
+    };
+    list.into_iter().flatten().filter_map(named).collect()
+}
