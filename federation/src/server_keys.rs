@@ -21,7 +21,7 @@ use ruma::api::federation::discovery::{get_remote_server_keys_batch, get_server_
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::room_version_rules::RoomVersionRules;
 use ruma::serde::Base64;
-use ruma::signatures::{PublicKeyMap, PublicKeySet};
+use ruma::signatures::PublicKeyMap;
 use ruma::{OwnedServerName, ServerName};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl Keys {
                 for want in keys {
                     if let Some(key) = self.known_key(want).await? {
                         any = true;
-                        let of_server = map.entry(want.server.to_string()).or_insert_with(PublicKeySet::new);
+                        let of_server = map.entry(want.server.to_string()).or_default();
                         of_server.insert(want.key_id.clone(), key);
                     }
                 }

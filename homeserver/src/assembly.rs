@@ -45,7 +45,9 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                _ = hang_up.recv() => certificates.iter().for_each(|one| drop(one.look())),
+                _ = hang_up.recv() => certificates.iter().for_each(|one| {
+                    one.look();
+                }),
             }
         }
         tracing::info!("stopping");

@@ -179,7 +179,7 @@ pub struct Outcome {
 pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome>>> {
     let allowed = check_guards(tx, units).await?;
     let winners: Vec<&Changes> = units.iter().zip(&allowed).filter(|(_, ok)| **ok).map(|(u, _)| *u).collect();
-    let sent = new_messages(tx, &winners).await?;
+    let sent = transaction_ids::have_new_messages(tx, &winners).await?;
     let messages: Vec<&[NewToDevice]> = winners
         .iter()
         .zip(&sent)
@@ -447,25 +447,6 @@ async fn write_state(tx: &mut Tx, units: &[&Changes]) -> Result<()> {
         ],
     )
     .await
-}
-
-/// Whether the messages of each unit are new: not where its transaction was carried out before.
-async fn new_messages(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<bool>> {
-    let sends = |unit: &&&Changes| !unit.to_device.is_empty() || !unit.outbox.is_empty();
-    let wanted: Vec<_> = units.iter().filter(sends).flat_map(|unit| &unit.transactions).collect();
-    let mut known = HashSet::new();
-    if !wanted.is_empty() {
-        known.extend(transaction_ids::known(tx, &wanted).await?);
-    }
-    let mut messages = Vec::with_capacity(units.len());
-    for unit in units {
-        let mut is_new = true;
-        for (device, scope, id, ..) in unit.transactions.iter().filter(|_| sends(&unit)) {
-            is_new &= known.insert((*device, scope.clone(), id.clone()));
-        }
-        messages.push(is_new);
-    }
-    Ok(messages)
 }
 
 async fn write_queues(

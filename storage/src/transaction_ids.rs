@@ -1,9 +1,11 @@
 //! Transaction ids of clients: a request repeated with the same id gets the first answer and does nothing again.
 
 use crate::args;
+use crate::changes::Changes;
 use crate::database::{Connection, Tx};
 use crate::error::Result;
 use crate::statement::Sql;
+use std::collections::HashSet;
 
 /// The answer that a device's transaction id already has.
 pub async fn find(
@@ -34,6 +36,25 @@ pub(crate) async fn known(
     let ids: Vec<&str> = transactions.iter().map(|t| t.2.as_str()).collect();
     let rows = connection.all(KNOWN, args![devices.as_slice(), scopes.as_slice(), ids.as_slice()]).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?, row.text(2)?))).collect()
+}
+
+/// Whether the messages of each unit are new: not where its transaction was carried out before.
+pub(crate) async fn have_new_messages(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<bool>> {
+    let sends = |unit: &&&Changes| !unit.to_device.is_empty() || !unit.outbox.is_empty();
+    let wanted: Vec<_> = units.iter().filter(sends).flat_map(|unit| &unit.transactions).collect();
+    let mut done = HashSet::new();
+    if !wanted.is_empty() {
+        done.extend(known(tx, &wanted).await?);
+    }
+    let mut messages = Vec::with_capacity(units.len());
+    for unit in units {
+        let mut is_new = true;
+        for (device, scope, id, ..) in unit.transactions.iter().filter(|_| sends(&unit)) {
+            is_new &= done.insert((*device, scope.clone(), id.clone()));
+        }
+        messages.push(is_new);
+    }
+    Ok(messages)
 }
 
 /// Deletes ids from before a time, at most `limit`; gives their number.

@@ -38,7 +38,8 @@ impl Server {
     /// The room behind an alias of any server, with servers that are in it.
     pub async fn room_of_alias(&self, alias: &RoomAliasId) -> Result<(OwnedRoomId, Vec<OwnedServerName>)> {
         if alias.server_name() != self.name() {
-            return self.remote()?.alias(alias).await;
+            let unknown = |_| Error::not_found("there is no room with that alias");
+            return self.remote().map_err(unknown)?.alias(alias).await;
         }
         let room = self.resolve_alias(alias).await?;
         let mut servers: Vec<OwnedServerName> = vec![self.owned_name()];

@@ -122,7 +122,7 @@ impl Sign for ServerSignatures {
 }
 
 impl Sign for NoAuthentication {
-    fn input<'a>(_: &'a Server, _: &ServerName) {}
+    fn input(_: &Server, _: &ServerName) {}
 }
 
 /// Speaks to other servers.

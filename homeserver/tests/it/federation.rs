@@ -233,3 +233,58 @@ async fn what_was_missed_is_caught_up_with() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_one_room_join_another_and_some_knock() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let (carol, one) = (pair.two.register("carol").await, pair.one.name());
+        let club = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        let rule = json!({
+            "join_rule": "knock_restricted", "allow": [{ "type": "m.room_membership", "room_id": club }],
+        });
+        let rule = json!({ "type": "m.room.join_rules", "state_key": "", "content": rule });
+        let wish = json!({ "preset": "private_chat", "room_version": "11", "initial_state": [rule] });
+        let room = pair.one.create_room(&alice, wish).await;
+        refused(pair.two.join_by(&bob, &room, &one).await, 403, "M_FORBIDDEN");
+        ok(pair.two.join_by(&bob, &club, &one).await);
+        ok(pair.two.join_by(&bob, &room, &one).await);
+        let (_, member) = pair.two.state(&bob, &room, "m.room.member", &bob.id).await;
+        assert_eq!(member["join_authorised_via_users_server"], alice.id.as_str());
+        // The second server is in both rooms by now, and lets her in itself.
+        ok(pair.two.join_by(&carol, &club, &one).await);
+        ok(pair.two.join_by(&carol, &room, &one).await);
+        let dave = pair.two.register("dave").await;
+        let wish = json!({ "preset": "private_chat", "initial_state": [
+            { "type": "m.room.join_rules", "state_key": "", "content": { "join_rule": "knock" } },
+        ] });
+        let closed = pair.one.create_room(&alice, wish).await;
+        let path = format!("/_matrix/client/v3/knock/{closed}?via={one}");
+        ok(pair.two.post(&path, &*dave.token, json!({ "reason": "please" })).await);
+        pair.two
+            .sync_until(&dave, "the knock", |body| body["rooms"]["knock"][&closed].is_object().then_some(()))
+            .await;
+        let path = format!("/_matrix/client/v3/rooms/{closed}/invite");
+        pair.one
+            .sync_until(&alice, "the knock", |body| {
+                let events = body["rooms"]["join"][&closed]["timeline"]["events"].as_array()?;
+                events.iter().find(|event| event["content"]["reason"] == "please").map(drop)
+            })
+            .await;
+        ok(pair.one.post(&path, &*alice.token, json!({ "user_id": dave.id })).await);
+        pair.two
+            .sync_until(&dave, "the invitation", |body| {
+                body["rooms"]["invite"][&closed].is_object().then_some(())
+            })
+            .await;
+        // Taken back before it was answered.
+        let path = format!("/_matrix/client/v3/rooms/{closed}/kick");
+        ok(pair.one.post(&path, &*alice.token, json!({ "user_id": dave.id })).await);
+        pair.two
+            .sync_until(&dave, "the end of the invitation", |body| {
+                body["rooms"]["leave"][&closed].is_object().then_some(())
+            })
+            .await;
+    })
+    .await;
+}

@@ -77,11 +77,6 @@ where
 }
 
 impl Setup {
-    /// What speaks with other servers, of the first replica.
-    pub fn federation(&self) -> &Arc<Federation> {
-        self.federations[0].as_ref().unwrap()
-    }
-
     /// Waits until one of the servers has found that another does not answer.
     pub async fn until_given_up(&self, name: &str) {
         let name = ruma::OwnedServerName::try_from(name).unwrap();

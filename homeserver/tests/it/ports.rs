@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode, Version};
 
+use myelin::listeners::Certificates;
+
 use crate::harness::Server;
 
 const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/data/localhost.pem");
@@ -60,4 +62,26 @@ async fn shutdown_answers_long_polls_and_ends() {
     assert!(begin.elapsed() < Duration::from_secs(3));
     assert_eq!(poll.await.unwrap().unwrap().status(), StatusCode::OK);
     assert!(client.get(url).send().await.is_err());
+}
+
+#[test]
+fn a_changed_certificate_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::copy(CERTIFICATE, &certificate).unwrap();
+    std::fs::copy(KEY, &key).unwrap();
+    let port = Certificates::open(&certificate, &key).unwrap();
+    assert!(!port.look(), "nothing changed");
+    let later = |path: &std::path::Path, seconds| {
+        let file = std::fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::now() + Duration::from_secs(seconds)).unwrap();
+    };
+    std::fs::write(&certificate, "nonsense").unwrap();
+    later(&certificate, 10);
+    assert!(!port.look(), "the old one goes on");
+    let new = crate::pair::certificates();
+    std::fs::copy(&new.certificate, &certificate).unwrap();
+    std::fs::copy(&new.key, &key).unwrap();
+    later(&certificate, 20);
+    assert!(port.look());
 }
