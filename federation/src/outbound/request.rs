@@ -155,8 +155,13 @@ impl Client {
                 .connect_timeout(CONNECT)
                 .pool_idle_timeout(IDLE)
         };
-        let failed =
-            |error: reqwest::Error| Error::internal(format!("the HTTP client can't be made: {error}"));
+        let failed = |error: reqwest::Error| {
+            Error::InvalidParam(format!(
+                "other servers can't be trusted: {}. Install the system's certificate authorities \
+                 (ca-certificates), name some in federation.extra_ca_certificates, or set federation.enabled to false",
+                causes(&error)
+            ))
+        };
         let http = builder().redirect(reqwest::redirect::Policy::none()).build().map_err(failed)?;
         let follow = reqwest::redirect::Policy::custom(redirect(hosts.clone()));
         let well_known = builder().redirect(follow).build().map_err(failed)?;
