@@ -17,18 +17,20 @@ openssl req -x509 -config "$tls/request.cnf" -subj "/CN=$SERVER_NAME" -days 30 \
 export MYELIN_SERVER_NAME="$SERVER_NAME"
 export MYELIN_DATA_DIR="$data"
 
-# All ports are open before the first one answers, so whoever gets an answer on 8008 can speak with 8448.
+# All ports are open before the first one answers, so whoever gets an answer on 8008 can speak with 8448. Some tests look
+# for federation endpoints on 8008 too.
 export MYELIN_LISTENERS_0_BIND=0.0.0.0:8448
 export MYELIN_LISTENERS_0_SERVE=federation
 export MYELIN_LISTENERS_0_TLS_CERTIFICATE="$tls/certificate.pem"
 export MYELIN_LISTENERS_0_TLS_PRIVATE_KEY="$tls/key.pem"
 export MYELIN_LISTENERS_1_BIND=0.0.0.0:8008
-export MYELIN_LISTENERS_1_SERVE=client
+export MYELIN_LISTENERS_1_SERVE=client,federation
 
 # The tests' servers have private addresses and certificates of the same authority; nobody else is there.
 export MYELIN_FEDERATION_EXTRA_CA_CERTIFICATES=/complement/ca/ca.crt
 export MYELIN_FEDERATION_DENIED_IP_RANGES=
 export MYELIN_FEDERATION_TRUSTED_KEY_SERVERS=
+export MYELIN_FEDERATION_PUBLIC_ROOMS=true
 export MYELIN_OUTBOUND_HTTP_DENIED_IP_RANGES=
 
 # Tests make users by the thousand, and administrators with the secret that Complement prescribes.
