@@ -14,6 +14,8 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::free_port;
+
 use self::load::{Acknowledged, Caller, Receiver, User};
 
 /// Events that are acknowledged at least before a kill.
@@ -26,10 +28,6 @@ struct Processes {
     ports: Vec<u16>,
     running: Vec<Child>,
     client: Client,
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Processes {

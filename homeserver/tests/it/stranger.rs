@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::pair::certificates;
-use crate::support::Answer;
+use crate::support::{Answer, free_port};
 
 type Answers = Arc<Mutex<HashMap<String, Value>>>;
 
@@ -27,6 +27,7 @@ pub struct Stranger {
     /// Its key.
     pub key: ServerKey,
     answers: Answers,
+    asked: Arc<Mutex<Vec<String>>>,
     client: Client,
     stop: watch::Sender<bool>,
     _task: JoinHandle<()>,
@@ -36,13 +37,13 @@ impl Stranger {
     /// Starts one with a key that its seed decides.
     pub async fn start(seed: u8) -> Stranger {
         let files = certificates();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = format!("127.0.0.1:{}", free_port());
         let variables = [
-            ("MYELIN_LISTENERS_0_BIND", free.to_string()),
+            ("MYELIN_LISTENERS_0_BIND", free.clone()),
             ("MYELIN_LISTENERS_0_TLS_CERTIFICATE", files.certificate.clone()),
             ("MYELIN_LISTENERS_0_TLS_PRIVATE_KEY", files.key.clone()),
             ("MYELIN_LISTENERS_0_SERVE", "federation".to_owned()),
-            ("MYELIN_SERVER_NAME", free.to_string()),
+            ("MYELIN_SERVER_NAME", free),
         ];
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
         let settings = config::load(None, variables).unwrap();
@@ -50,12 +51,15 @@ impl Stranger {
         let name = settings.server_name.clone();
         let key = ServerKey::from_seed("s", &[seed; 32]).unwrap();
         let answers = Answers::default();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
         let (stop, stopping) = watch::channel(false);
-        let known = answers.clone();
+        let (known, log) = (answers.clone(), asked.clone());
         let router = Router::new().fallback(move |request: HttpRequest| {
-            let known = known.clone();
+            let (known, log) = (known.clone(), log.clone());
             async move {
-                let path = format!("{} {}", request.method(), request.uri().path());
+                let path = request.uri().path().replace("%21", "!").replace("%3A", ":").replace("%24", "$");
+                let path = format!("{} {path}", request.method());
+                log.lock().push(path.clone());
                 let answer = known.lock().get(&path).cloned();
                 match answer {
                     Some(answer) => (StatusCode::OK, answer.to_string()),
@@ -66,7 +70,7 @@ impl Stranger {
         let task = tokio::spawn(port.serve(router, stopping));
         let authority = Certificate::from_pem(&std::fs::read(&files.authority).unwrap()).unwrap();
         let client = Client::builder().tls_certs_merge([authority]).build().unwrap();
-        let stranger = Stranger { name, key, answers, client, stop, _task: task };
+        let stranger = Stranger { name, key, answers, asked, client, stop, _task: task };
         let document = json!({
             "server_name": stranger.name, "valid_until_ts": 4_000_000_000_000_i64,
             "verify_keys": { "ed25519:s": { "key": stranger.key.public_base64() } }, "old_verify_keys": {},
@@ -78,6 +82,11 @@ impl Stranger {
     /// Prepares an answer: `GET /path`.
     pub fn answer(&self, request: &str, answer: Value) {
         self.answers.lock().insert(request.to_owned(), answer);
+    }
+
+    /// Whether it was asked for something: `GET /path`, or the beginning of it.
+    pub fn was_asked(&self, request: &str) -> bool {
+        self.asked.lock().iter().any(|asked| asked.starts_with(request))
     }
 
     /// A JSON object with this server's signature.

@@ -109,6 +109,20 @@ where
     }
 }
 
+/// A port on which a server can listen, stop and listen again. It is not among those that the system gives to
+/// connections and to listeners that ask for none, so nothing else takes it in the meantime.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let first = usize::try_from(std::process::id()).unwrap() * 64;
+    loop {
+        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = u16::try_from(port).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A database, and how many servers share it.
 pub struct Database {
     /// How many servers share it.
@@ -152,8 +166,7 @@ impl Setup {
 
     /// Servers that federate. The first has the port that their name says.
     pub async fn start_federated(replicas: usize, database: Option<&str>) -> Setup {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let name = free.to_string();
+        let name = format!("127.0.0.1:{}", free_port());
         let files = certificates();
         let variables = [
             ("SERVER_NAME", name.as_str()),
@@ -165,6 +178,7 @@ impl Setup {
             ("FEDERATION_EXTRA_CA_CERTIFICATES", &files.authority),
             ("FEDERATION_DENIED_IP_RANGES", ""),
             ("FEDERATION_TRUSTED_KEY_SERVERS", ""),
+            ("FEDERATION_PUBLIC_ROOMS", "true"),
         ];
         Self::start(replicas, database, &variables).await
     }
