@@ -40,7 +40,7 @@ pub use self::{
 };
 
 /// Variables that start with `MYELIN_` and are no settings: the command line reads them.
-pub const OTHER_VARIABLES: &[&str] = &["MYELIN_CONFIG"];
+pub const OTHER_VARIABLES: &[&str] = &["MYELIN_CONFIG", "MYELIN_PASSWORD"];
 
 /// A configuration file's text and the name that messages give it.
 #[derive(Clone, Copy, Debug)]

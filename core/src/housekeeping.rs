@@ -126,6 +126,7 @@ impl Server {
         tidied.expired += in_pieces!(self, |tx| users::uia_sessions::delete_expired(tx, now, PIECE));
         tidied.expired += in_pieces!(self, |tx| users::refresh_tokens::delete_expired(tx, now, PIECE));
         tidied.expired += in_pieces!(self, |tx| users::login_tokens::delete_expired(tx, now, PIECE));
+        tidied.expired += in_pieces!(self, |tx| users::openid_tokens::delete_expired(tx, now, PIECE));
         tidied.replicas = self.forget_replicas().await?;
         Ok(Some(tidied))
     }

@@ -4,6 +4,9 @@ use crate::error::Result;
 use crate::keys::{claim, query};
 use crate::rooms::append::Draft;
 use crate::rooms::cache::Room;
+use crate::rooms::directory::{Listing, Search};
+use crate::rooms::hierarchy::Branch;
+use crate::rooms::timestamp_to_event::{Moment, Nearest};
 use futures_util::future::BoxFuture;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::{Map, Value};
@@ -58,6 +61,19 @@ pub trait Remote: Send + Sync + 'static {
         user: &'a UserId,
         field: Option<&'a str>,
     ) -> BoxFuture<'a, Result<BTreeMap<String, Value>>>;
+    /// A page of another server's directory of rooms.
+    fn public_rooms<'a>(
+        &'a self,
+        server: &'a ServerName,
+        search: &'a Search,
+    ) -> BoxFuture<'a, Result<Listing>>;
+    /// A room with its children, as another server sees them.
+    fn hierarchy<'a>(
+        &'a self,
+        server: &'a ServerName,
+        room_id: &'a RoomId,
+        suggested_only: bool,
+    ) -> BoxFuture<'a, Result<Branch>>;
     /// Keys of users of one other server.
     fn query_keys<'a>(
         &'a self,
@@ -72,6 +88,14 @@ pub trait Remote: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<claim::Keys>>;
     /// Somebody, perhaps of another server, types in a room or has stopped. Never waits.
     fn typing(&self, room_pk: i64, user_pk: i64, typing: bool);
+    /// The event nearest to a moment that another server of the room has; it is put into the room's history, before
+    /// `anchor`.
+    fn event_near<'a>(
+        &'a self,
+        room: &'a Arc<Room>,
+        moment: Moment,
+        anchor: OwnedEventId,
+    ) -> BoxFuture<'a, Result<Option<Nearest>>>;
     /// Fetches events that came before these, and puts them into the room's history. Gives how many were new.
     fn backfill<'a>(
         &'a self,

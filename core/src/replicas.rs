@@ -176,8 +176,10 @@ impl Replicas {
         let follow = async {
             loop {
                 let Err(error) = self.keep_touch(log, &hear).await;
-                tracing::warn!(%error, "lost touch with the database; trying again");
-                self.standing.lock().lost = Some(error.to_string());
+                let lost = self.standing.lock().lost.replace(error.to_string());
+                if lost.is_none() {
+                    tracing::warn!(%error, "lost touch with the database; trying again");
+                }
                 self.ready.send_replace(false);
                 self.database.suspect_connections();
                 sleep(AGAIN).await;
@@ -205,7 +207,9 @@ impl Replicas {
             if head > log.visible() {
                 log.catch_up().await?;
             }
-            self.standing.lock().lost = None;
+            if self.standing.lock().lost.take().is_some() {
+                tracing::info!("in touch with the database again");
+            }
             self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
             while Instant::now() < next {
                 let Ok(heard) = timeout_at(next, touch.next()).await else { break };

@@ -24,6 +24,7 @@ pub mod state;
 pub mod state_keys;
 pub mod summary;
 pub mod timeline;
+pub mod timestamp_to_event;
 pub mod typing;
 pub mod upgrades;
 pub mod version;

@@ -4,12 +4,14 @@
 //! * [`uia`] asks again who somebody is before something that matters.
 //! * [`sessions`] gives out access tokens and knows whose they are. It keeps them in memory, so that a request costs no
 //!   SQL, and forgets them by the log, so that no revoked token is honoured.
+//! * [`openid`] makes tokens by which a third party may ask who somebody is.
 //! * [`devices`], [`profiles`], [`account_data`], [`push_rules`] and [`filters`] are named after their endpoints.
 
 pub mod account_data;
 pub mod accounts;
 pub mod devices;
 pub mod filters;
+pub mod openid;
 pub mod passwords;
 pub mod profiles;
 pub mod push_rules;

@@ -9,7 +9,7 @@ use crate::receive::{event_id, parse_all, room_of, text};
 use futures_util::future::BoxFuture;
 use myelin_core::events::{canonical, hashes};
 use myelin_core::ports::Wish;
-use myelin_core::rooms::append::receive::{Arrival, Received};
+use myelin_core::rooms::append::receive::{Arrival, Received, ToldBy};
 use myelin_core::rooms::cache::Room;
 use myelin_core::rooms::version;
 use myelin_core::{Error, Result};
@@ -130,7 +130,7 @@ impl Federation {
         let here = self.server.rooms.events_by_ids(&ids).await?;
         let state = ids.into_iter().filter(|id| here.contains_key(id)).collect();
         let keys = self.keys.for_event(&event, &room.rules).await?;
-        let arrival = Arrival { state: Some(state), ..Arrival::default() };
+        let arrival = Arrival { states: vec![state], told_by: ToldBy::Other, ..Arrival::default() };
         match self.server.receive(room, event, &keys, &arrival).await? {
             Received::Accepted(_) | Received::Known(_) => Ok(()),
             Received::Rejected(_, reason) | Received::SoftFailed(_, reason) => {

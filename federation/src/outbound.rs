@@ -2,8 +2,10 @@
 
 mod backfill;
 pub mod backoff;
+mod directory;
 pub mod discovery;
 pub mod dns;
+mod event;
 mod keys;
 mod query;
 pub mod request;

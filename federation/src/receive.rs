@@ -2,8 +2,8 @@
 //!
 //! The core judges an event by what is here (`rooms::append::receive`). Where it says that something is missing, it is
 //! fetched here, from the server that sent the event, and within bounds: first what lies between the event and what this
-//! server has (`/get_missing_events`); where that does not close the gap, the state before the event (`/state_ids` and
-//! `/event`, or `/state`); auth events by `/event_auth`.
+//! server has (`/get_missing_events`); where the oldest of that follow events that are not here, the states after these
+//! (`/state_ids` and `/event`, or `/state`); auth events by `/event_auth`.
 
 mod edus;
 mod missing;
@@ -12,7 +12,7 @@ pub mod transaction;
 use crate::Federation;
 use missing::Source;
 use myelin_core::events::{canonical, hashes};
-use myelin_core::rooms::append::receive::{Arrival, Received};
+use myelin_core::rooms::append::receive::{Arrival, Received, ToldBy};
 use myelin_core::rooms::cache::Room;
 use myelin_core::{Error, Result};
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
@@ -31,42 +31,47 @@ pub(crate) fn room_of(event: &CanonicalJsonObject) -> Option<OwnedRoomId> {
     OwnedRoomId::try_from(id).ok()
 }
 
+/// How deep an event says it stands.
+pub(crate) fn depth(event: &CanonicalJsonObject) -> i64 {
+    match event.get("depth") {
+        Some(CanonicalJsonValue::Integer(depth)) => i64::from(*depth),
+        _ => 0,
+    }
+}
+
 /// The type of an event.
 pub(crate) fn text<'a>(event: &'a CanonicalJsonObject, field: &str) -> Option<&'a str> {
     event.get(field).and_then(CanonicalJsonValue::as_str)
 }
 
 impl Federation {
-    /// Takes an event in that `from` sent, and fetches from there what it needs.
+    /// Takes an event in that `from` sent, and fetches from there what it needs. Who pushes an event has those that it
+    /// follows: where they are not to be had, it is refused, for the room would have to take that server's word for its
+    /// whole state.
     pub async fn take_in(
         &self,
         from: &ServerName,
         room: &Arc<Room>,
         event: CanonicalJsonObject,
-        forward: bool,
+        told_by: ToldBy,
     ) -> Result<Received> {
         let keys = self.keys.for_event(&event, &room.rules).await?;
-        let arrival = Arrival { forward, ..Arrival::default() };
-        let received = self.server.receive(room, event.clone(), &keys, &arrival).await?;
-        let Received::Missing { auth, prev } = received else { return Ok(received) };
+        let arrival = Arrival { told_by, ..Arrival::default() };
+        let mut received = self.server.receive(room, event.clone(), &keys, &arrival).await?;
+        let Received::Missing { prev, .. } = &received else { return Ok(received) };
         let source = Source { federation: self, from, room };
         let id = event_id(&event, room)?;
-        if !auth.is_empty() {
-            source.auth_events(&id).await?;
-        }
-        let mut state = None;
         if !prev.is_empty() {
             source.events_between(&id).await?;
-            let received = self.server.receive(room, event.clone(), &keys, &arrival).await?;
-            match received {
-                Received::Missing { prev, .. } if !prev.is_empty() => {
-                    state = Some(source.state_before(&id).await?);
-                }
-                Received::Missing { .. } => source.auth_events(&id).await?,
-                other => return Ok(other),
-            }
+            received = self.server.receive(room, event.clone(), &keys, &arrival).await?;
         }
-        self.server.receive(room, event, &keys, &Arrival { state, forward, ..Arrival::default() }).await
+        match received {
+            Received::Missing { prev, .. } if prev.is_empty() => {
+                source.auth_events(&id).await?;
+                self.server.receive(room, event, &keys, &arrival).await
+            }
+            received => Ok(received),
+        }
     }
 }
 

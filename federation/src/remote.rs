@@ -7,7 +7,10 @@ use myelin_core::keys::{claim, query};
 use myelin_core::ports::{Remote, Wish};
 use myelin_core::rooms::append::Draft;
 use myelin_core::rooms::cache::Room;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, ServerName, UserId};
+use myelin_core::rooms::directory::{Listing, Search};
+use myelin_core::rooms::hierarchy::Branch;
+use myelin_core::rooms::timestamp_to_event::{Moment, Nearest};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +47,23 @@ impl Remote for Federation {
         Box::pin(self.remote_profile(user, field))
     }
 
+    fn public_rooms<'a>(
+        &'a self,
+        server: &'a ServerName,
+        search: &'a Search,
+    ) -> BoxFuture<'a, Result<Listing>> {
+        Box::pin(self.remote_public_rooms(server, search))
+    }
+
+    fn hierarchy<'a>(
+        &'a self,
+        server: &'a ServerName,
+        room_id: &'a RoomId,
+        suggested_only: bool,
+    ) -> BoxFuture<'a, Result<Branch>> {
+        Box::pin(self.remote_hierarchy(server, room_id, suggested_only))
+    }
+
     fn query_keys<'a>(
         &'a self,
         server: &'a ServerName,
@@ -62,6 +82,15 @@ impl Remote for Federation {
 
     fn typing(&self, room_pk: i64, user_pk: i64, typing: bool) {
         self.sender.typing(room_pk, user_pk, typing);
+    }
+
+    fn event_near<'a>(
+        &'a self,
+        room: &'a Arc<Room>,
+        moment: Moment,
+        anchor: OwnedEventId,
+    ) -> BoxFuture<'a, Result<Option<Nearest>>> {
+        Box::pin(self.fetch_event_near(room, moment, anchor))
     }
 
     fn backfill<'a>(

@@ -69,7 +69,7 @@ impl User {
                     ..Registration::default()
                 };
                 let registered = accounts::register(server, registration).await?;
-                Ok(format!("made {}{told}", registered.user))
+                Ok(format!("made {}{told}{}", registered.user, restart(server)))
             }
             Self::ResetPassword { name, password } => {
                 let user_pk = find(server, name).await?;

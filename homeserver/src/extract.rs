@@ -11,7 +11,6 @@ mod identity;
 use std::{future::Future, net::IpAddr};
 
 use axum::{
-    body::Body,
     extract::{FromRequestParts as _, RawPathParams},
     http::request::Parts,
 };
@@ -22,6 +21,7 @@ use ruma::OwnedServerName;
 use ruma::api::{IncomingRequest, IncomingRequestExt as _};
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::body::Unread;
 pub use self::identity::{Authenticate, Session, Sessions};
 use crate::{app::AppState, response::ApiError};
 
@@ -53,12 +53,12 @@ pub struct Incoming {
     /// The client's address.
     pub address: Option<IpAddr>,
     guests: bool,
-    body: Body,
+    body: Unread,
 }
 
 impl Incoming {
     /// Takes a request apart, refusing path arguments that are no text or hold U+0000, which no database takes.
-    pub(crate) async fn new(mut parts: Parts, body: Body, guests: bool) -> Result<Self, ApiError> {
+    pub(crate) async fn new(mut parts: Parts, body: Unread, guests: bool) -> Result<Self, ApiError> {
         let params = RawPathParams::from_request_parts(&mut parts, &())
             .await
             .map_err(|error| ApiError::invalid_param(error.body_text()))?;

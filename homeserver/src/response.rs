@@ -288,6 +288,12 @@ pub(crate) fn ruma_response<R: OutgoingResponse>(response: R) -> Result<Response
     Ok(response.map(Body::from))
 }
 
+/// The answer of a ruma type in the form of some endpoints in version 1: `[200, answer]`.
+pub(crate) fn response_in_list<R: OutgoingResponse>(response: R) -> Result<Response, ApiError> {
+    let response = response.try_into_http_response::<Vec<u8>>().map_err(ApiError::internal)?;
+    Ok(response.map(|body| Body::from([b"[200,", &*body, b"]"].concat())))
+}
+
 /// Lets web clients of any origin in, as the specification asks for every answer, errors too.
 pub(crate) fn add_cors(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

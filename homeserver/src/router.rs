@@ -22,8 +22,8 @@ use crate::{
     app::App,
     client_api::{
         account, alias, backup, capabilities, config, device, directory, discovery, filter, keys, knock,
-        membership, message, profile, push, receipt, register, room, send, session, space, state, tag,
-        to_device, typing,
+        membership, message, openid, profile, push, receipt, register, room, send, session, space, state,
+        tag, to_device, typing,
     },
     extract::Incoming,
     health,
@@ -69,6 +69,7 @@ fn accounts() -> Vec<Route> {
         route(account::password),
         route(account::close),
         route(account::third_party_ids),
+        route(openid::request_token),
         // Devices
         route_response(device::list).for_guests(),
         route_response(device::get).for_guests(),
@@ -108,6 +109,7 @@ fn rooms() -> Vec<Route> {
         // Rooms
         route(room::create),
         route(room::event),
+        route(room::timestamp_to_event).for_guests(),
         route(room::aliases),
         route(room::upgrade),
         route_response(room::summary).for_guests(),
@@ -130,7 +132,7 @@ fn rooms() -> Vec<Route> {
         route(membership::ban),
         route(membership::unban),
         route(membership::joined_rooms).for_guests(),
-        route(membership::joined_members).for_guests(),
+        route_response(membership::joined_members).for_guests(),
         route(membership::members).for_guests(),
         // Events
         route_raw(Method::PUT, SEND, TOKEN, "send message event", send::message)

@@ -23,6 +23,10 @@ pub const HISTORY: i64 = 8;
 pub const REDACTED: i64 = 16;
 /// An event of another server came through a handshake with this one (a join, leave or knock), which tells the others.
 pub const FORWARDED: i64 = 32;
+/// Flag of an event of this server that another one tells the others of: it came back from a join through that one.
+pub const TOLD: i64 = 64;
+/// Flag of an event of the timeline before which others are missing.
+pub const GAP: i64 = 128;
 
 /// Rows of one unit. All or none of them are written.
 #[derive(Debug, Default)]

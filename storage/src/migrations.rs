@@ -17,6 +17,7 @@ const SCRIPTS: &[&str] = &[
     include_str!("migrations/0004_packed_events.sql"),
     include_str!("migrations/0005_federation.sql"),
     include_str!("migrations/0006_directory.sql"),
+    include_str!("migrations/0007_timestamps.sql"),
 ];
 
 /// The newest version of the schema.

@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod devices;
 pub mod filters;
 pub mod login_tokens;
+pub mod openid_tokens;
 pub mod refresh_tokens;
 pub mod registration_tokens;
 pub mod uia_sessions;

@@ -115,6 +115,12 @@ pub const KEYS: &[Key] = &[
         "Servers that are asked for the signing keys of servers that are gone.",
     ),
     key(
+        "federation.public_rooms",
+        Kind::Bool,
+        "false",
+        "Whether other servers may read this server's directory of rooms.",
+    ),
+    key(
         "outbound_http.denied_ip_ranges",
         Kind::List(&Kind::IpRange),
         NOT_PUBLIC,

@@ -124,6 +124,8 @@ pub struct Federation {
     pub denied_ip_ranges: Vec<IpRange>,
     /// Notaries.
     pub trusted_key_servers: Vec<OwnedServerName>,
+    /// Whether others may read the directory of rooms.
+    pub public_rooms: bool,
 }
 
 /// Requests to push gateways and for previews.

@@ -109,7 +109,8 @@ async fn moved(
     }
     for room in joined_rooms {
         let members = memberships::of_room(&mut connection, room, memberships::JOIN).await?;
-        joined.extend(members.into_iter().map(|(user, _)| user).filter(|user| *user != user_pk));
+        // The user is among them: their other devices did not know of those whom they meet there.
+        joined.extend(members.into_iter().map(|(user, _)| user));
     }
     for room in left_rooms {
         let members = memberships::of_room(&mut connection, room, memberships::JOIN).await?;

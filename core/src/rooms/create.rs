@@ -175,15 +175,16 @@ impl Server {
             drafts.push(state("m.room.canonical_alias", json!({ "alias": alias }))?);
         }
         let (join_rule, guests) = match wish.preset {
-            Preset::PublicChat => ("public", "forbidden"),
-            Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", "can_join"),
+            // Nothing said means that guests may not join.
+            Preset::PublicChat => ("public", None),
+            Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", Some("can_join")),
         };
         for (kind, content) in [
-            ("m.room.join_rules", json!({ "join_rule": join_rule })),
-            ("m.room.history_visibility", json!({ "history_visibility": "shared" })),
-            ("m.room.guest_access", json!({ "guest_access": guests })),
+            ("m.room.join_rules", Some(json!({ "join_rule": join_rule }))),
+            ("m.room.history_visibility", Some(json!({ "history_visibility": "shared" }))),
+            ("m.room.guest_access", guests.map(|guests| json!({ "guest_access": guests }))),
         ] {
-            if !given(kind) {
+            if let Some(content) = content.filter(|_| !given(kind)) {
                 drafts.push(state(kind, content)?);
             }
         }

@@ -8,7 +8,7 @@ use crate::rooms::summary::PublicRoom;
 use crate::server::Server;
 use myelin_storage::rooms::directory;
 use ruma::ServerName;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 
 /// Rooms of one page at most.
@@ -28,7 +28,7 @@ pub struct Search {
 }
 
 /// A page of the directory. Serializes as the specification has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     /// The rooms.
     pub chunk: Vec<PublicRoom>,
@@ -39,6 +39,7 @@ pub struct Listing {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prev_batch: Option<String>,
     /// How many rooms there are on all pages.
+    #[serde(default)]
     pub total_room_count_estimate: usize,
 }
 
@@ -49,14 +50,9 @@ impl Server {
     /// M_INVALID_PARAM for a token that is none.
     pub async fn public_rooms(&self, server: Option<&ServerName>, search: &Search) -> Result<Listing> {
         match server.filter(|server| *server != self.name()) {
-            Some(server) => self.public_rooms_elsewhere(server, search).await,
+            Some(server) => self.remote()?.public_rooms(server, search).await,
             None => self.public_rooms_here(search).await,
         }
-    }
-
-    /// A page of another server's directory.
-    async fn public_rooms_elsewhere(&self, server: &ServerName, _search: &Search) -> Result<Listing> {
-        Err(Error::not_found(format!("the directory of {server} cannot be asked from here")))
     }
 
     /// A page of this server's directory. Only rooms that this server is in are shown, and of them those that everybody

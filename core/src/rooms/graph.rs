@@ -1,6 +1,8 @@
 //! A room's graph of events as other servers ask for it: states, auth chains, what came before.
 
 use crate::error::{Error, Result};
+use crate::events::pdu::Pdu;
+use crate::events::redaction;
 use crate::rooms::cache::{Room, Stored};
 use crate::rooms::state::NodeId;
 use crate::rooms::version;
@@ -73,21 +75,21 @@ impl Server {
     }
 
     /// Events that came before others, the newest first, these among them: for a server that pages back. What that
-    /// server may not see is left out.
+    /// server may not see is redacted.
     pub async fn events_before(
         &self,
         room: &Room,
         from: &[OwnedEventId],
         limit: usize,
         asker: &ServerName,
-    ) -> Result<Vec<Stored>> {
+    ) -> Result<Vec<Arc<Pdu>>> {
         let stop = HashSet::new();
         let found = self.walk_back(room, from.to_vec(), &stop, 0, limit).await?;
-        self.visible_to(room, found, asker).await
+        self.shown_to(room, found, asker).await
     }
 
     /// Events between two ends of the graph, the oldest first: `latest` have been heard of, `earliest` and what came
-    /// before them are known already. Neither ends are among them.
+    /// before them are known already. Neither ends are among them. What that server may not see is redacted.
     pub async fn events_between(
         &self,
         room: &Room,
@@ -96,7 +98,7 @@ impl Server {
         min_depth: i64,
         limit: usize,
         asker: &ServerName,
-    ) -> Result<Vec<Stored>> {
+    ) -> Result<Vec<Arc<Pdu>>> {
         let stop: HashSet<OwnedEventId> = earliest.iter().chain(latest).cloned().collect();
         let ends = self.rooms.events_by_ids(latest).await?;
         let mut from = Vec::new();
@@ -105,7 +107,20 @@ impl Server {
         }
         let mut found = self.walk_back(room, from, &stop, min_depth, limit).await?;
         found.reverse();
-        self.visible_to(room, found, asker).await
+        self.shown_to(room, found, asker).await
+    }
+
+    /// Events as a server may see them: without the others the graph would have gaps, so their redacted form is shown.
+    async fn shown_to(&self, room: &Room, events: Vec<Stored>, asker: &ServerName) -> Result<Vec<Arc<Pdu>>> {
+        let visible = self.visible_to(room, events.clone(), asker).await?;
+        let visible: HashSet<i64> = visible.iter().map(|event| event.pk).collect();
+        let shown = |event: Stored| match visible.contains(&event.pk) {
+            true => Ok(event.pdu),
+            false => {
+                redaction::redacted(&event.pdu, &room.rules).map(Arc::new).map_err(Error::internal_display)
+            }
+        };
+        events.into_iter().map(shown).collect()
     }
 
     /// Walks from events to those that they follow, the deepest first.

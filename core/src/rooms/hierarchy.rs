@@ -3,6 +3,10 @@
 //! The tree is walked depth first, children in the order that the space gives them. A page's token names the last room
 //! of the page before: the walk begins at the root again and shows what comes behind that room, so no replica keeps
 //! anything between two pages.
+//!
+//! What is not here is asked of the servers that the space names for it. One question gives a room with its children,
+//! so a room is asked for by itself only where it is a space again. A page asks only so many questions: a lying server
+//! can grow a tree without end.
 
 use crate::error::{Error, Result};
 use crate::events::client_format;
@@ -10,16 +14,20 @@ use crate::rooms::cache::{Room, Stored};
 use crate::rooms::state::NodeId;
 use crate::rooms::summary::Summary;
 use crate::server::Server;
-use ruma::{OwnedRoomId, RoomId, UserId};
-use serde::Serialize;
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Rooms of one page at most.
 const MOST: usize = 50;
 /// Longest text that orders a child.
 const LONGEST_ORDER: usize = 50;
+/// Questions to other servers for one page.
+const MOST_ASKED: usize = 50;
+/// Servers that are asked for one room.
+const SERVERS_ASKED: usize = 3;
 
 /// How a client wants to see a space.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +43,7 @@ pub struct Walk {
 }
 
 /// A room of a space. Serializes as the specification has it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SpaceRoom {
     /// The room.
     #[serde(flatten)]
@@ -54,8 +62,34 @@ pub struct Hierarchy {
     pub next_batch: Option<String>,
 }
 
+/// A room with its children, as servers show it to each other. Serializes as the specification has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Branch {
+    /// The room.
+    pub room: SpaceRoom,
+    /// Children that the server which asks may see.
+    pub children: Vec<Summary>,
+    /// Children that it may not see, so that it need not ask for them.
+    pub inaccessible_children: Vec<OwnedRoomId>,
+}
+
+/// A room that the walk has yet to come to.
+struct Step {
+    room_id: OwnedRoomId,
+    depth: u64,
+    via: Vec<OwnedServerName>,
+}
+
+/// What a walk has learned from other servers.
+#[derive(Default)]
+struct Learned {
+    /// Children of rooms that were asked for. `None` stands for those that we may not see.
+    rooms: HashMap<OwnedRoomId, Option<Summary>>,
+    asked: usize,
+}
+
 impl Server {
-    /// A page of a space, as somebody sees it. Rooms that are not here, or that they may not see, are left out.
+    /// A page of a space, as somebody sees it. Rooms that they may not see, or that no server tells of, are left out.
     ///
     /// # Errors
     /// M_FORBIDDEN where they may not see the space itself; M_INVALID_PARAM for a token that is none, or of another walk.
@@ -67,31 +101,34 @@ impl Server {
             }
         };
         let mut behind = walk.from.as_deref().map(|token| walk.parse(token)).transpose()?;
-        if self.shown_summary(root, Some(user)).await?.is_none() {
-            return Err(Error::forbidden("you are not in this room, and may not look into it"));
-        }
         let mut page = Hierarchy::default();
-        let (mut next, mut seen) = (vec![(root.to_owned(), 0)], HashSet::new());
-        let mut last = None;
-        while let Some((room_id, depth)) = next.pop() {
-            if !seen.insert(room_id.clone()) {
+        let via = root.server_name().into_iter().map(ToOwned::to_owned).collect();
+        let mut next = vec![Step { room_id: root.to_owned(), depth: 0, via }];
+        let (mut seen, mut learned, mut last) = (HashSet::new(), Learned::default(), None);
+        while let Some(step) = next.pop() {
+            if !seen.insert(step.room_id.clone()) {
                 continue;
             }
-            let Some((room, summary)) = self.shown_summary(&room_id, Some(user)).await? else { continue };
+            let found = match self.space_room(&step, user, walk.suggested_only, &mut learned).await? {
+                Some(found) => found,
+                None if step.depth == 0 => {
+                    return Err(Error::forbidden("you are not in this room, and may not look into it"));
+                }
+                None => continue,
+            };
             if page.rooms.len() == limit {
                 page.next_batch = last.map(|last: OwnedRoomId| walk.token(&last));
                 return Ok(page);
             }
-            let children = self.children_of(&room, &summary, walk.suggested_only).await?;
-            if walk.max_depth.is_none_or(|most| depth < most) {
-                next.extend(children.iter().rev().map(|child| (child.room_id.clone(), depth + 1)));
+            let depth = step.depth + 1;
+            if walk.max_depth.is_none_or(|most| depth <= most) {
+                let children = read_children(&found.children_state, walk.suggested_only).into_iter().rev();
+                next.extend(children.map(|Child { room_id, via, .. }| Step { room_id, depth, via }));
             }
             if behind.is_none() {
-                let stripped = children.iter().map(|child| client_format::stripped_child(&child.event));
-                let children_state = stripped.collect::<Result<_, _>>().map_err(Error::internal_display)?;
-                page.rooms.push(SpaceRoom { summary, children_state });
-                last = Some(room_id);
-            } else if behind.as_ref() == Some(&room_id) {
+                page.rooms.push(found);
+                last = Some(step.room_id);
+            } else if behind.as_ref() == Some(&step.room_id) {
                 behind = None;
             }
         }
@@ -101,17 +138,96 @@ impl Server {
         }
     }
 
-    /// The children of a space in their order; none of a room that is no space.
-    async fn children_of(&self, room: &Room, summary: &Summary, suggested: bool) -> Result<Vec<Child>> {
-        if summary.room.room_type.as_deref() != Some("m.space") {
+    /// A room with its children's events, from here or from another server, if somebody may see it.
+    async fn space_room(
+        &self,
+        step: &Step,
+        user: &UserId,
+        suggested: bool,
+        learned: &mut Learned,
+    ) -> Result<Option<SpaceRoom>> {
+        if self.is_here(&step.room_id).await? {
+            let Some((room, summary)) = self.shown_summary(&step.room_id, Some(user)).await? else {
+                return Ok(None);
+            };
+            let children_state = self.children_of(&room, &summary, suggested).await?;
+            return Ok(Some(SpaceRoom { summary, children_state }));
+        }
+        let found = match learned.rooms.remove(&step.room_id) {
+            Some(None) => return Ok(None),
+            Some(Some(summary)) if !summary.is_space() => SpaceRoom { summary, children_state: Vec::new() },
+            _ if learned.asked >= MOST_ASKED => return Ok(None),
+            _ => {
+                learned.asked += 1;
+                let Some(branch) = self.branch_elsewhere(&step.room_id, &step.via, suggested).await else {
+                    return Ok(None);
+                };
+                let hidden = branch.inaccessible_children.into_iter().map(|room_id| (room_id, None));
+                let shown = branch.children.into_iter().filter_map(|summary| {
+                    let room_id = OwnedRoomId::try_from(&*summary.room.room_id).ok()?;
+                    Some((room_id, Some(summary)))
+                });
+                learned.rooms.extend(hidden.chain(shown).take(MOST * 4));
+                branch.room
+            }
+        };
+        Ok(self.may_see_elsewhere(&found.summary, user).await?.then_some(found))
+    }
+
+    /// A room that this server is not in, as the first of these servers tells that does.
+    pub(crate) async fn branch_elsewhere(
+        &self,
+        room_id: &RoomId,
+        via: &[OwnedServerName],
+        suggested: bool,
+    ) -> Option<Branch> {
+        let remote = self.remote().ok()?;
+        for server in via.iter().filter(|server| *server != self.name()).take(SERVERS_ASKED) {
+            if let Ok(branch) = remote.hierarchy(server, room_id, suggested).await
+                && branch.room.summary.room.room_id == *room_id
+            {
+                return Some(branch);
+            }
+        }
+        None
+    }
+
+    /// A room of this server with its children, as another server may see them.
+    ///
+    /// # Errors
+    /// M_NOT_FOUND where it may not see the room.
+    pub async fn branch_for(&self, room_id: &RoomId, server: &ServerName, suggested: bool) -> Result<Branch> {
+        let shown = self.summary_for(room_id, server).await?;
+        let (room, summary) =
+            shown.ok_or_else(|| Error::not_found("there is no such room, or not for you"))?;
+        let children_state = self.children_of(&room, &summary, suggested).await?;
+        let (mut children, mut inaccessible_children) = (Vec::new(), Vec::new());
+        for Child { room_id, .. } in read_children(&children_state, suggested).into_iter().take(MOST) {
+            match self.summary_for(&room_id, server).await? {
+                Some((_, summary)) => children.push(summary),
+                // What is not here may well be seen elsewhere.
+                None if self.is_here(&room_id).await? => inaccessible_children.push(room_id),
+                None => {}
+            }
+        }
+        Ok(Branch { room: SpaceRoom { summary, children_state }, children, inaccessible_children })
+    }
+
+    /// The stripped events that name the children of a space, in their order; none of a room that is no space.
+    async fn children_of(
+        &self,
+        room: &Room,
+        summary: &Summary,
+        suggested: bool,
+    ) -> Result<Vec<Box<RawValue>>> {
+        if !summary.is_space() {
             return Ok(Vec::new());
         }
         let root = self.current_root(room).await?;
         let events = self.child_events(room, root).await?;
-        let mut children: Vec<Child> = events.into_iter().filter_map(Child::read).collect();
-        children.retain(|child| child.is_suggested || !suggested);
-        children.sort_by(|a, b| a.place().cmp(&b.place()));
-        Ok(children)
+        let stripped = events.iter().map(|event| client_format::stripped_child(event));
+        let stripped: Vec<_> = stripped.collect::<Result<_, _>>().map_err(Error::internal_display)?;
+        Ok(read_children(&stripped, suggested).into_iter().map(|child| child.stripped).collect())
     }
 
     /// The events that name the children of a space, those among them that no longer do.
@@ -140,29 +256,50 @@ impl Walk {
 /// A child of a space.
 struct Child {
     room_id: OwnedRoomId,
+    via: Vec<OwnedServerName>,
     order: Option<String>,
     is_suggested: bool,
-    event: Stored,
+    origin_server_ts: u64,
+    stripped: Box<RawValue>,
+}
+
+/// The children that stripped events name, in their order.
+fn read_children(stripped: &[Box<RawValue>], suggested: bool) -> Vec<Child> {
+    let mut children: Vec<Child> = stripped.iter().filter_map(|event| Child::read(event)).collect();
+    children.retain(|child| child.is_suggested || !suggested);
+    children.sort_by(|a, b| a.place().cmp(&b.place()));
+    children
 }
 
 impl Child {
     /// `None` where the event names no room, or no servers to ask for it.
-    fn read(event: Stored) -> Option<Child> {
-        let room_id = OwnedRoomId::try_from(event.state_key.as_deref()?).ok()?;
-        let content: Map<String, Value> = event.content_as()?;
+    fn read(stripped: &RawValue) -> Option<Child> {
+        #[derive(Deserialize)]
+        struct Event {
+            #[serde(rename = "type")]
+            kind: String,
+            state_key: String,
+            content: Map<String, Value>,
+            #[serde(default)]
+            origin_server_ts: u64,
+        }
+        let Event { kind, state_key, content, origin_server_ts } =
+            serde_json::from_str(stripped.get()).ok()?;
+        let room_id = OwnedRoomId::try_from(state_key).ok().filter(|_| kind == "m.space.child")?;
         let via = content.get("via")?.as_array()?;
         if via.is_empty() || !via.iter().all(Value::is_string) {
             return None;
         }
+        let via = via.iter().filter_map(|server| OwnedServerName::try_from(server.as_str()?).ok()).collect();
         let order = content.get("order").and_then(Value::as_str).filter(|order| is_order(order));
         let order = order.map(str::to_owned);
         let is_suggested = content.get("suggested") == Some(&Value::Bool(true));
-        Some(Child { room_id, order, is_suggested, event })
+        Some(Child { room_id, via, order, is_suggested, origin_server_ts, stripped: stripped.to_owned() })
     }
 
     /// Children with an order come first, then the older ones.
     fn place(&self) -> (bool, Option<&str>, u64, &str) {
-        (self.order.is_none(), self.order.as_deref(), self.event.origin_server_ts, self.room_id.as_str())
+        (self.order.is_none(), self.order.as_deref(), self.origin_server_ts, self.room_id.as_str())
     }
 }
 

@@ -15,6 +15,7 @@ use myelin_storage::rooms::memberships;
 use myelin_storage::users::profiles;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -47,13 +48,45 @@ impl Server {
         }
         let mut content = extra;
         content.extend(self.join_content(user).await?);
+        self.vouch(room, root, user, now, &mut content).await?;
+        self.set_membership(room, user, user, content).await
+    }
+
+    /// Notes in the content of a join who lets the user in. Only this server says so.
+    async fn vouch(
+        &self,
+        room: &Room,
+        root: NodeId,
+        user: &UserId,
+        now: Membership,
+        content: &mut Map<String, Value>,
+    ) -> Result<()> {
+        content.remove("join_authorised_via_users_server");
         if now != Membership::Join
             && now != Membership::Invite
             && let Some(by) = self.authorising_user(room, root, user).await?
         {
             content.insert("join_authorised_via_users_server".to_owned(), by.as_str().into());
         }
-        self.set_membership(room, user, user, content).await
+        Ok(())
+    }
+
+    /// The content of a member event that a user sends of themselves as a piece of state.
+    pub(crate) async fn own_member_content(
+        &self,
+        room: &Room,
+        user: &UserId,
+        content: Box<RawValue>,
+    ) -> Result<Box<RawValue>> {
+        let mut parsed: Map<String, Value> = serde_json::from_str(content.get())
+            .map_err(|_| Error::bad_json("the content is not an object"))?;
+        if parsed.get("membership").and_then(Value::as_str) != Some("join") {
+            return Ok(content);
+        }
+        let root = self.current_root(room).await?;
+        let now = self.membership_in(room, root, user).await?;
+        self.vouch(room, root, user, now, &mut parsed).await?;
+        serde_json::value::to_raw_value(&parsed).map_err(Error::internal_display)
     }
 
     /// Invites somebody.

@@ -20,6 +20,9 @@ type Shown = Vec<Box<RawValue>>;
 /// Events that are looked at for one page, when a filter leaves out most of them.
 const LOOKED_AT: usize = 2_000;
 
+/// How often other servers are asked for one page.
+const FETCHES: usize = 5;
+
 /// Events that other servers are asked for at least, when something is missing.
 const LEAST_FETCHED: usize = 30;
 
@@ -121,21 +124,34 @@ impl Server {
         let newest = Point::at(self.log.visible());
         let start = span.0.unwrap_or(if backwards { newest } else { Point::at(0) });
         let (mut from, mut chosen, mut looked) = (Some(start), Vec::new(), 0);
-        let mut asked = !backwards;
+        let mut fetches = if backwards { FETCHES } else { 0 };
         while let Some(point) = from
             && chosen.len() < limit
             && looked < LOOKED_AT
         {
             let wanted = limit - chosen.len();
             let page = self.page(&reading, point, span.1, backwards, wanted).await?;
-            if !std::mem::replace(&mut asked, true) && self.fetch_history(&reading, &page, wanted).await? {
-                continue;
+            if fetches > 0 {
+                let fetched = self.fetch_history(&reading, &page, wanted).await?;
+                fetches = if fetched { fetches - 1 } else { 0 };
+                if fetched {
+                    continue;
+                }
             }
             from = page.end;
+            // What is missing may be had another time.
+            let ends_at_gap = backwards
+                && from.is_none()
+                && !page.events.is_empty()
+                && !self.gaps_behind(&reading.room, &page).await?.is_empty();
             looked += page.events.len();
             let joined = reading.joined_until();
             let visible = self.visible_events(&reading.room, reader, joined, page.events).await?;
             chosen.extend(visible.into_iter().filter(|event| filter::wants_event(filter, event)));
+            if ends_at_gap {
+                from = Some(page.last);
+                break;
+            }
         }
         if !filter::wants_events_of(filter, room_id) {
             chosen.clear();

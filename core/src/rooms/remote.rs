@@ -148,7 +148,7 @@ impl Server {
     }
 
     /// Servers to ask about a room: those that the client names, that of who invited, those that were in it when this
-    /// server left, that of the room's id.
+    /// server left. Where that is nobody, the server of the room's id.
     async fn candidates(&self, user: &UserId, found: &Found) -> Result<Vec<OwnedServerName>> {
         let mut servers = found.via.clone();
         if let Some(room) = self.rooms.find(&found.room_id).await? {
@@ -157,9 +157,12 @@ impl Server {
             }
             servers.extend(self.servers_in(&room).await?.iter().cloned());
         }
-        servers.extend(found.room_id.server_name().map(ToOwned::to_owned));
         let mut seen = std::collections::HashSet::new();
         servers.retain(|server| server != self.name() && seen.insert(server.clone()));
+        if servers.is_empty() {
+            let named = found.room_id.server_name().filter(|server| *server != self.name());
+            servers.extend(named.map(ToOwned::to_owned));
+        }
         Ok(servers)
     }
 

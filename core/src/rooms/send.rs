@@ -54,6 +54,10 @@ impl Server {
                 .map_err(|_| Error::bad_json("the content is not an object"))?;
             self.check_canonical_alias(&room, &parsed).await?;
         }
+        let content = match kind == "m.room.member" && state_key == sender.as_str() {
+            true => self.own_member_content(&room, sender, content).await?,
+            false => content,
+        };
         let draft = Draft { state_key: Some(state_key), ..Draft::message(sender.to_owned(), kind, content) };
         first(self.append(&room, Request { drafts: vec![draft], ..Request::default() }).await?)
     }

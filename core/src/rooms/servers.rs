@@ -24,8 +24,17 @@ impl Server {
         if let Some(present) = room.servers.lock().as_ref().filter(|present| present.root == root) {
             return Ok(present.servers.clone());
         }
-        let members =
-            memberships::of_room(&mut self.database.read().await?, room.pk, memberships::JOIN).await?;
+        let servers = self.servers_of_members(room, memberships::JOIN).await?;
+        let servers = Arc::new(servers);
+        // The table may have been ahead of the state that was looked at.
+        if self.current_root(room).await? == root {
+            *room.servers.lock() = Some(Present { root, servers: servers.clone() });
+        }
+        Ok(servers)
+    }
+
+    async fn servers_of_members(&self, room: &Room, membership: i64) -> Result<BTreeSet<OwnedServerName>> {
+        let members = memberships::of_room(&mut self.database.read().await?, room.pk, membership).await?;
         let pks: Vec<i64> = members.into_iter().map(|(user, _)| user).collect();
         let mut servers = BTreeSet::new();
         for (_, id) in self.ids.user_ids(&pks).await? {
@@ -36,12 +45,13 @@ impl Server {
                 servers.insert(server);
             }
         }
-        let servers = Arc::new(servers);
-        // The table may have been ahead of the state that was looked at.
-        if self.current_root(room).await? == root {
-            *room.servers.lock() = Some(Present { root, servers: servers.clone() });
-        }
         Ok(servers)
+    }
+
+    /// Whether a user of a server is joined to a room, or invited.
+    pub(crate) async fn is_expected(&self, room: &Room, server: &ServerName) -> Result<bool> {
+        Ok(self.servers_in(room).await?.contains(server)
+            || self.servers_of_members(room, memberships::INVITE).await?.contains(server))
     }
 
     /// Whether a user of this server is joined to a room: only then it is known what happens there.

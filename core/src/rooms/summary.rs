@@ -5,8 +5,8 @@ use crate::rooms::cache::{Room, Stored};
 use crate::rooms::version;
 use crate::rooms::visibility::{self, Membership, Visibility};
 use crate::server::Server;
-use ruma::{OwnedRoomId, RoomId, UserId};
-use serde::Serialize;
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const SUMMARISED: [(&str, &str); 9] = [
 ];
 
 /// What the directory shows of a room. Serializes as the specification has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicRoom {
     /// The id.
     pub room_id: String,
@@ -43,6 +43,7 @@ pub struct PublicRoom {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub avatar_url: Option<String>,
     /// Who may join; `invite` where the room does not say.
+    #[serde(default = "public")]
     pub join_rule: String,
     /// Everybody may read it.
     pub world_readable: bool,
@@ -54,18 +55,19 @@ pub struct PublicRoom {
 }
 
 /// A room in brief. Serializes as the specification has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// What the directory would show.
     #[serde(flatten)]
     pub room: PublicRoom,
-    /// The version.
+    /// The version; empty where another server does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub room_version: String,
     /// The algorithm, where the room is encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<String>,
     /// Rooms whose members may join, where the join rule is restricted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_room_ids: Vec<OwnedRoomId>,
 }
 
@@ -81,17 +83,44 @@ pub struct Preview {
 }
 
 impl Server {
-    /// A room in brief for somebody who may not be in it. M_NOT_FOUND where they may not see it, so that nobody learns
-    /// which rooms there are. `None` stands for everybody.
-    pub async fn preview(&self, room_id: &RoomId, user: Option<&UserId>) -> Result<Preview> {
-        let shown = self.shown_summary(room_id, user).await?;
-        let (room, summary) =
-            shown.ok_or_else(|| Error::not_found("there is no such room, or not for you"))?;
-        let membership = match user {
-            Some(user) => Some(self.current_membership(&room, user).await?.as_str()),
-            None => None,
+    /// A room in brief for somebody who may not be in it: from here, or from one of these servers where this one is not
+    /// in the room. M_NOT_FOUND where they may not see it, so that nobody learns which rooms there are. `None` stands
+    /// for everybody.
+    pub async fn preview(
+        &self,
+        room_id: &RoomId,
+        via: &[OwnedServerName],
+        user: Option<&UserId>,
+    ) -> Result<Preview> {
+        let hidden = || Error::not_found("there is no such room, or not for you");
+        if self.is_here(room_id).await? {
+            let (room, summary) = self.shown_summary(room_id, user).await?.ok_or_else(hidden)?;
+            let membership = match user {
+                Some(user) => Some(self.current_membership(&room, user).await?.as_str()),
+                None => None,
+            };
+            return Ok(Preview { summary, membership });
+        }
+        // Somebody without an account does not make this server speak to others.
+        let user = user.ok_or_else(hidden)?;
+        let branch = self.branch_elsewhere(room_id, via, false).await.ok_or_else(hidden)?;
+        let summary = branch.room.summary;
+        if !self.may_see_elsewhere(&summary, user).await? {
+            return Err(hidden());
+        }
+        let membership = match self.rooms.find(room_id).await? {
+            Some(room) => self.current_membership(&room, user).await?,
+            None => Membership::Leave,
         };
-        Ok(Preview { summary, membership })
+        Ok(Preview { summary, membership: Some(membership.as_str()) })
+    }
+
+    /// Whether this server is in a room.
+    pub(crate) async fn is_here(&self, room_id: &RoomId) -> Result<bool> {
+        match self.rooms.find(room_id).await? {
+            Some(room) => self.is_in(&room).await,
+            None => Ok(false),
+        }
     }
 
     /// A room with its summary, if it is here and somebody may see it.
@@ -126,15 +155,69 @@ impl Server {
         if matches!(self.current_membership(room, user).await?, Membership::Join | Membership::Invite) {
             return Ok(true);
         }
+        self.is_in_any(&summary.allowed_room_ids, user).await
+    }
+
+    /// Whether somebody may see the summary that another server gave of a room.
+    pub(crate) async fn may_see_elsewhere(&self, summary: &Summary, user: &UserId) -> Result<bool> {
+        let by_rule = matches!(&*summary.room.join_rule, "public" | "knock" | "knock_restricted");
+        if by_rule || summary.room.world_readable {
+            return Ok(true);
+        }
+        if let Ok(room_id) = <&RoomId>::try_from(&*summary.room.room_id)
+            && let Some(room) = self.rooms.find(room_id).await?
+            && self.current_membership(&room, user).await? == Membership::Invite
+        {
+            return Ok(true);
+        }
+        self.is_in_any(&summary.allowed_room_ids, user).await
+    }
+
+    /// A room with its summary, if it is here and another server may see it: because everybody may, or one of its users
+    /// is in the room, invited, or let in by its join rule.
+    pub(crate) async fn summary_for(
+        &self,
+        room_id: &RoomId,
+        server: &ServerName,
+    ) -> Result<Option<(Arc<Room>, Summary)>> {
+        let Some(room) = self.rooms.find(room_id).await? else { return Ok(None) };
+        if !self.is_in(&room).await? {
+            return Ok(None);
+        }
+        let summary = self.room_summary(&room).await?;
+        let mut may_see = summary.room.is_open(&room) || self.is_expected(&room, server).await?;
         for allowed in &summary.allowed_room_ids {
-            if let Some(other) = self.room_here(allowed).await?
-                && self.current_membership(&other, user).await? == Membership::Join
+            may_see = may_see
+                || match self.room_here(allowed).await? {
+                    Some(other) => self.servers_in(&other).await?.contains(server),
+                    None => false,
+                };
+        }
+        Ok(may_see.then_some((room, summary)))
+    }
+
+    async fn is_in_any(&self, rooms: &[OwnedRoomId], user: &UserId) -> Result<bool> {
+        for room_id in rooms {
+            if let Some(room) = self.room_here(room_id).await?
+                && self.current_membership(&room, user).await? == Membership::Join
             {
                 return Ok(true);
             }
         }
         Ok(false)
     }
+}
+
+impl Summary {
+    /// The room is there for the rooms in it.
+    pub fn is_space(&self) -> bool {
+        self.room.room_type.as_deref() == Some("m.space")
+    }
+}
+
+/// What an answer of another server means that does not say who may join.
+fn public() -> String {
+    "public".to_owned()
 }
 
 impl PublicRoom {

@@ -11,6 +11,7 @@ use crate::sync::account::Preferences;
 use crate::sync::answer::{History, List, Timeline};
 use crate::sync::filter::{self, Members};
 use crate::sync::look::{Ask, StateAfter};
+use myelin_storage::changes::GAP;
 use ruma::api::client::filter::FilterDefinition;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,11 +82,26 @@ impl Server {
         Ok(Told { history, members_changed })
     }
 
+    /// A timeline of one event.
+    pub(super) async fn only(&self, ask: &Ask<'_>, room: &Room, event: Stored, pos: i64) -> Result<History> {
+        let wanted = filter::wants_event(&ask.filter.room.timeline, &event);
+        let shown = match wanted {
+            true => {
+                self.serialize(room, &ask.reader, &[event], filter::shape(ask.filter, Shape::Sync)).await?
+            }
+            false => Vec::new(),
+        };
+        let timeline =
+            Timeline { events: select(ask, shown)?, limited: false, prev_batch: Point::at(pos).to_string() };
+        Ok(History { timeline, state: Some(List::default()), ..History::default() })
+    }
+
     /// The newest events that the user may see and wants.
     async fn choose(&self, ask: &Ask<'_>, preferences: &Preferences, span: &Span<'_>) -> Result<Chosen> {
         let wanted = &ask.filter.room.timeline;
         let limit = limit(ask.filter);
         let (mut newest_first, mut from, mut looked_at, mut all) = (Vec::new(), span.upto, 0, false);
+        let mut gap = false;
         let page = limit.saturating_add(1);
         for _ in 0..PAGES {
             let rows = self.rooms.newest(span.room, span.since, from, page).await?;
@@ -93,23 +109,30 @@ impl Server {
             from = rows.last().map_or(span.since, |(pos, _)| pos - 1);
             looked_at += rows.len();
             let pks: Vec<i64> = rows.into_iter().map(|(_, pk)| pk).collect();
-            let events = self.rooms.events(&pks).await?;
+            let mut events = self.rooms.events(&pks).await?;
+            // What lies behind a gap is for the client to page back to, and this server to fetch then.
+            if let Some(place) = events.iter().position(|event| event.flags & GAP != 0) {
+                gap = true;
+                from = events.get(place).map_or(from, |event| event.pos - 1);
+                events.truncate(place + 1);
+            }
             let seen = self.visible_events(span.room, &ask.reader, span.joined_until, events).await?;
             let shown = |event: &Stored| event.is_state() || !preferences.ignored.contains(&event.sender);
             newest_first
                 .extend(seen.into_iter().filter(|event| shown(event) && filter::wants_event(wanted, event)));
-            if all || newest_first.len() > limit {
+            if gap || all || newest_first.len() > limit {
                 break;
             }
         }
         if !filter::wants_events_of(wanted, &span.room.id) {
             newest_first.clear();
         }
-        let complete = all && newest_first.len() == looked_at && looked_at <= limit;
-        let limited = !all || newest_first.len() > limit;
+        let complete = all && !gap && newest_first.len() == looked_at && looked_at <= limit;
+        let limited = gap || !all || newest_first.len() > limit;
         newest_first.truncate(limit);
         newest_first.reverse();
-        let start = newest_first.first().map_or(if all { span.upto } else { from }, |event| event.pos - 1);
+        let start =
+            newest_first.first().map_or(if all && !gap { span.upto } else { from }, |event| event.pos - 1);
         Ok(Chosen { events: newest_first, limited, complete, start })
     }
 

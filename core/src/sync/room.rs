@@ -8,6 +8,7 @@ use crate::sync::filter;
 use crate::sync::gather::RoomChanged;
 use crate::sync::history::Span;
 use crate::sync::look::Moment;
+use myelin_storage::changes::OUTLIER;
 use myelin_storage::rooms::memberships::{self, BAN, INVITE, JOIN, KNOCK, LEAVE};
 use serde_json::value::RawValue;
 
@@ -74,7 +75,10 @@ impl Server {
     ) -> Result<()> {
         match stand.now {
             JOIN => self.tell_joined(moment, room_pk, changed, stand.entered(), answer).await,
-            LEAVE | BAN if !stand.forgotten => self.tell_left(moment, room_pk, stand, answer).await,
+            // The user's other devices have to hear of the end even where it is forgotten already.
+            LEAVE | BAN if !stand.forgotten || (stand.was_joined && moment.since > 0) => {
+                self.tell_left(moment, room_pk, stand, answer).await
+            }
             INVITE | KNOCK => {
                 let room = self.rooms.by_pk(room_pk).await?;
                 let Some(events) = self.stripped(moment, &room, stand).await? else { return Ok(()) };
@@ -117,6 +121,13 @@ impl Server {
             return Ok(());
         }
         let Some(leave) = self.rooms.event(stand.event_pk).await? else { return Ok(()) };
+        if leave.flags & OUTLIER != 0 {
+            // The user was never in the room with this server: there is nothing to show but the end.
+            let history = self.only(moment.ask, &room, leave, stand.pos).await?;
+            let account_data = room_data(moment, &room);
+            answer.rooms.leave.insert(room.id.clone(), LeftRoom { history, account_data });
+            return Ok(());
+        }
         // The event has a position of its own unless it came into the state by a merge of branches.
         let shown = if leave.pos > 0 && leave.pos < stand.pos { leave.pos - 1 } else { stand.pos };
         // Somebody who was only invited sees no more than the end of it.
@@ -165,6 +176,8 @@ impl Server {
                 told.summary = self.summary(&room, moment.ask.reader.user_pk).await?;
             }
             told.history = history.history;
+            // There is more than the client knows of.
+            told.history.timeline.limited |= entered && moment.since > 0;
         } else {
             told.history.timeline.prev_batch = crate::rooms::timeline::Point::at(moment.upto).to_string();
         }

@@ -9,7 +9,9 @@ use crate::server::Server;
 use myelin_storage::keys::backups;
 use myelin_storage::log::Kind;
 use myelin_storage::users::accounts::{self, Account, GUEST, USER};
-use myelin_storage::users::{account_data, login_tokens, profiles, registration_tokens, uia_sessions};
+use myelin_storage::users::{
+    account_data, login_tokens, openid_tokens, profiles, registration_tokens, uia_sessions,
+};
 use ruma::api::client::uiaa::{AuthType, UserIdentifier};
 use ruma::{OwnedUserId, UserId};
 
@@ -243,6 +245,7 @@ pub(crate) async fn close(server: &Server, user_pk: i64, erase: bool) -> Result<
                 accounts::deactivate(tx, user_pk).await?;
                 devices::remove_all_but(tx, user_pk, None).await?;
                 login_tokens::delete_of_user(tx, user_pk).await?;
+                openid_tokens::delete_of_user(tx, user_pk).await?;
                 account_data::clear(tx, user_pk).await?;
                 backups::clear(tx, user_pk).await?;
                 if erase {

@@ -349,7 +349,7 @@ async fn what_is_missing_is_said_and_a_given_state_bridges_a_gap() {
             let answers = server.receive_outliers(&room, events, &foreign.keys()).await.expect("answers");
             assert!(answers.iter().all(accepted), "{answers:?}");
             assert_eq!(stored(server, &topic).await.flags, OUTLIER);
-            let given = Arrival { state: Some(before.values().cloned().collect()), ..Arrival::default() };
+            let given = Arrival { states: vec![before.values().cloned().collect()], ..Arrival::default() };
             let answer = foreign.deliver_as(setup.replica(1), &late, &given).await;
             assert!(accepted(&answer), "{} {version}: {answer:?}", setup.name);
             server.log.catch_up().await.expect("the log");
@@ -385,10 +385,11 @@ async fn history_is_kept_and_comes_down_no_sync() {
         let before: Vec<OwnedEventId> = foreign.events[&late].before.values().cloned().collect();
         let events = before.iter().map(|id| foreign.events[id].json.clone()).collect();
         server.receive_outliers(&room, events, &foreign.keys()).await.expect("answers");
-        let given = Arrival { state: Some(before.clone()), ..Arrival::default() };
+        let given = Arrival { states: vec![before.clone()], ..Arrival::default() };
         assert!(accepted(&foreign.deliver_as(server, &late, &given).await));
         let visible = server.log.visible();
-        let given = Arrival { state: Some(before), history_before: Some(late.clone()), ..Arrival::default() };
+        let given =
+            Arrival { states: vec![before], history_before: Some(late.clone()), ..Arrival::default() };
         assert!(accepted(&foreign.deliver_as(server, &old, &given).await), "{}", setup.name);
         assert_eq!(server.log.visible(), visible, "nobody hears of it");
         let event = stored(server, &old).await;

@@ -1,6 +1,6 @@
 //! Auth chains of events.
 
-use super::pdus;
+use super::stored_pdus;
 use crate::Federation;
 use myelin_core::Result;
 use ruma::OwnedServerName;
@@ -17,5 +17,5 @@ pub async fn event_auth(
     let room = server.shared_room(&request.room_id, &origin).await?;
     let event = server.event_in(&room, &request.event_id).await?;
     let chain = server.auth_chain(&room, std::slice::from_ref(&event)).await?;
-    Ok(Response::new(pdus(&chain)?))
+    Ok(Response::new(stored_pdus(&chain)?))
 }

@@ -1,10 +1,14 @@
 //! Events and states of rooms.
 
-use super::{pdus, raw};
+use super::{pdus, raw, stored_pdus};
 use crate::Federation;
 use myelin_core::rooms::cache::Stored;
+use myelin_core::rooms::timestamp_to_event::Moment;
 use myelin_core::{Error, Result};
-use ruma::api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids};
+use ruma::api::Direction;
+use ruma::api::federation::event::{
+    get_event, get_event_by_timestamp, get_missing_events, get_room_state, get_room_state_ids,
+};
 use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId, ServerName, UInt};
 use std::sync::Arc;
 
@@ -31,6 +35,20 @@ pub async fn event(
     Ok(get_event::v1::Response::new(server.owned_name(), MilliSecondsSinceUnixEpoch(now), raw(json)?))
 }
 
+/// `GET /timestamp_to_event/{roomId}`
+pub async fn timestamp_to_event(
+    federation: Arc<Federation>,
+    origin: OwnedServerName,
+    request: get_event_by_timestamp::v1::Request,
+) -> Result<get_event_by_timestamp::v1::Response> {
+    let server = &federation.server;
+    let room = server.shared_room(&request.room_id, &origin).await?;
+    let moment = Moment { ts: request.ts.0.into(), backwards: request.dir == Direction::Backward };
+    let found = server.timestamp_to_event_for(&room, &origin, moment).await?;
+    let ts = MilliSecondsSinceUnixEpoch(UInt::try_from(found.ts).unwrap_or_default());
+    Ok(get_event_by_timestamp::v1::Response::new(found.event_id, ts))
+}
+
 /// `GET /state/{roomId}`
 pub async fn state(
     federation: Arc<Federation>,
@@ -38,7 +56,7 @@ pub async fn state(
     request: get_room_state::v1::Request,
 ) -> Result<get_room_state::v1::Response> {
     let (state, chain) = state_and_chain(&federation, &origin, &request.room_id, &request.event_id).await?;
-    Ok(get_room_state::v1::Response::new(pdus(&chain)?, pdus(&state)?))
+    Ok(get_room_state::v1::Response::new(stored_pdus(&chain)?, stored_pdus(&state)?))
 }
 
 /// `GET /state_ids/{roomId}`

@@ -2,15 +2,15 @@
 
 mod invite;
 
-pub use invite::invite;
 pub(crate) use invite::shown;
+pub use invite::{invite, invite_v1};
 
-use super::{pdus, raw, raw_event};
+use super::{raw, raw_event, stored_pdus};
 use crate::Federation;
 use crate::receive::{event_id, room_of, text};
 use myelin_core::events::canonical;
 use myelin_core::rooms::append::Draft;
-use myelin_core::rooms::append::receive::Received;
+use myelin_core::rooms::append::receive::{Received, ToldBy};
 use myelin_core::rooms::cache::{Room, Stored};
 use myelin_core::rooms::version;
 use myelin_core::rooms::visibility::Membership;
@@ -82,8 +82,8 @@ pub async fn send_join(
     let state = server.events_of_state(&room, event.state_root).await?;
     let chain = server.auth_chain(&room, &state).await?;
     let mut answer = create_join_event::v2::RoomState::new();
-    answer.state = pdus(&state)?;
-    answer.auth_chain = pdus(&chain)?;
+    answer.state = stored_pdus(&state)?;
+    answer.auth_chain = stored_pdus(&chain)?;
     answer.event = Some(raw(event.pdu.json())?);
     if request.omit_members {
         let servers = server.servers_in(&room).await?;
@@ -112,7 +112,7 @@ pub async fn send_knock(
     let handshake = federation.handshake(&origin, &request.room_id, &request.event_id, &request.pdu, "knock");
     let (room, _) = handshake.await?;
     let shown = federation.server.shown_events(&room, None).await?;
-    let shown = pdus(&shown)?;
+    let shown = stored_pdus(&shown)?;
     Ok(create_knock_event::v1::Response::new(shown.into_iter().map(RawStrippedState::Pdu).collect()))
 }
 
@@ -177,7 +177,7 @@ impl Federation {
         }
         must_be_own(&event, origin, room_id, membership)?;
         self.sign_for_restricted(&room, &mut event).await?;
-        match self.take_in(origin, &room, event, true).await? {
+        match self.take_in(origin, &room, event, ToldBy::Us).await? {
             Received::Accepted(_) | Received::Known(_) => {}
             Received::SoftFailed(_, reason) | Received::Rejected(_, reason) => {
                 return Err(Error::Forbidden(reason.0));

@@ -1,7 +1,7 @@
 //! Inviting users of other servers: both servers sign the event before it comes into the room.
 
 use crate::Federation;
-use crate::inbound::{pdus, raw_event};
+use crate::inbound::{raw_event, stored_pdus};
 use crate::outbound::request::Patience;
 use crate::receive::event_id;
 use myelin_core::events::canonical;
@@ -31,7 +31,7 @@ impl Federation {
             id.clone(),
             room.version.clone(),
             raw_event(&event)?,
-            pdus(&shown)?.into_iter().map(RawStrippedState::Pdu).collect(),
+            stored_pdus(&shown)?.into_iter().map(RawStrippedState::Pdu).collect(),
         );
         let answer = self.client.send(invited.server_name(), request, Patience::INSIST).await?;
         let signed = canonical::parse(answer.event.get())

@@ -2,7 +2,7 @@
 
 use super::request::Patience;
 use crate::Federation;
-use crate::receive::{event_id, parse_all, state_before};
+use crate::receive::{depth, event_id, parse_all, state_before};
 use myelin_core::Result;
 use myelin_core::rooms::append::receive::{Arrival, Received};
 use myelin_core::rooms::cache::Room;
@@ -22,14 +22,7 @@ impl Federation {
         before: &[OwnedEventId],
         limit: usize,
     ) -> Result<usize> {
-        let servers = self.server.servers_in(room).await?;
-        let others: Vec<OwnedServerName> = servers
-            .iter()
-            .filter(|name| *name != self.server.name() && !self.client.is_left_alone(name))
-            .take(SERVERS)
-            .cloned()
-            .collect();
-        for server in others {
+        for server in self.servers_to_ask(room, SERVERS).await? {
             let limit = UInt::try_from(limit.min(MOST)).unwrap_or_default();
             let request = get_backfill::v1::Request::new(room.id.clone(), before.to_vec(), limit);
             match self.client.send(&server, request, Patience::EVENTS).await {
@@ -43,6 +36,14 @@ impl Federation {
         Ok(0)
     }
 
+    /// Other servers of a room that are not known to be away.
+    pub(super) async fn servers_to_ask(&self, room: &Room, most: usize) -> Result<Vec<OwnedServerName>> {
+        let servers = self.server.servers_in(room).await?;
+        let others =
+            servers.iter().filter(|name| *name != self.server.name() && !self.client.is_left_alone(name));
+        Ok(others.take(most).cloned().collect())
+    }
+
     /// Puts events into the history: the newest first, each before the one that follows it.
     async fn take_history(
         &self,
@@ -52,10 +53,6 @@ impl Federation {
         mut events: Vec<ruma::canonical_json::CanonicalJsonObject>,
     ) -> Result<usize> {
         let Some(anchor) = before.first().cloned() else { return Ok(0) };
-        let depth = |event: &ruma::canonical_json::CanonicalJsonObject| match event.get("depth") {
-            Some(ruma::canonical_json::CanonicalJsonValue::Integer(depth)) => i64::from(*depth),
-            _ => 0,
-        };
         // The oldest come first, so that those which follow them have them; the state before the first is asked for.
         events.sort_by_key(depth);
         events.truncate(MOST);
@@ -67,7 +64,7 @@ impl Federation {
             if let Received::Missing { .. } = received {
                 let id = event_id(&event, room)?;
                 let Ok(state) = state_before(self, from, room, &id).await else { continue };
-                let arrival = Arrival { state: Some(state), ..arrival.clone() };
+                let arrival = Arrival { states: vec![state], ..arrival.clone() };
                 received = self.server.receive(room, event, &keys, &arrival).await?;
             }
             if matches!(received, Received::Accepted(_)) {

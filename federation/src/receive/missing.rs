@@ -1,13 +1,13 @@
 //! Fetching what an event needs from the server that sent it.
 
-use super::{event_id, parse_all};
+use super::{depth, event_id, parse_all};
 use crate::Federation;
 use crate::outbound::request::Patience;
 use futures_util::{FutureExt as _, StreamExt as _};
-use myelin_core::Result;
 use myelin_core::events::canonical;
 use myelin_core::rooms::append::receive::{Arrival, Received};
 use myelin_core::rooms::cache::Room;
+use myelin_core::{Error, Result};
 use ruma::api::federation::authorization::get_event_authorization;
 use ruma::api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids};
 use ruma::canonical_json::CanonicalJsonObject;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Events that are asked for at once to close a gap.
 const GAP: u32 = 50;
+/// States that are asked for to close a gap.
+const STATES: usize = 10;
 /// Events of a state that are fetched one by one; where more are missing, the whole state is asked for.
 const SINGLY: usize = 50;
 /// Single events that are fetched at once.
@@ -51,24 +53,62 @@ impl Source<'_> {
                 return Ok(());
             }
         };
-        let events = parse_all(&answer.events);
+        let mut events = parse_all(&answer.events);
+        events.sort_by_key(depth);
         let (keys, _) = self.federation.keys.for_events(&events, &self.room.rules).await?;
-        let mut state_fetched = false;
+        let mut fetches = 0;
         for event in events.into_iter().take(GAP as usize) {
-            let received = server.receive(self.room, event.clone(), &keys, &Arrival::default()).await?;
-            let Received::Missing { auth, prev } = received else { continue };
-            let id = event_id(&event, self.room)?;
-            if !auth.is_empty() {
-                self.auth_events(&id).await?;
-            }
-            // The oldest of them stands behind the rest of the gap: the state there is asked for once.
             let mut arrival = Arrival::default();
-            if !prev.is_empty() && !std::mem::replace(&mut state_fetched, true) {
-                arrival.state = Some(self.state_before(&id).await?);
+            let mut received = server.receive(self.room, event.clone(), &keys, &arrival).await?;
+            let id = event_id(&event, self.room)?;
+            if let Received::Missing { prev, .. } = &received
+                && !prev.is_empty()
+                && fetches < STATES
+            {
+                // It stands behind the rest of the gap.
+                fetches += prev.len();
+                match self.states_after(prev).await {
+                    Ok(states) => arrival.states = states,
+                    Err(error) => {
+                        tracing::debug!(%error, room = %self.room.id, "a state was not to be had");
+                        continue;
+                    }
+                }
+                received = server.receive(self.room, event.clone(), &keys, &arrival).await?;
             }
-            server.receive(self.room, event, &keys, &arrival).await?;
+            if let Received::Missing { prev, .. } = &received
+                && (prev.is_empty() || !arrival.states.is_empty())
+                && self.auth_events(&id).await.is_ok()
+            {
+                server.receive(self.room, event, &keys, &arrival).await?;
+            }
         }
         Ok(())
+    }
+
+    /// The states after events that are not here.
+    async fn states_after(&self, events: &[OwnedEventId]) -> Result<Vec<Vec<OwnedEventId>>> {
+        let mut states = Vec::with_capacity(events.len());
+        for id in events.iter().take(STATES) {
+            let before = self.state_before(id).await?;
+            let rooms = &self.federation.server.rooms;
+            if rooms.find_event(id).await?.is_none() {
+                self.single_events(vec![id.clone()]).await?;
+            }
+            let missing = || Error::Elsewhere(format!("the event {id} was not to be had"));
+            let event = rooms.event_by_id(id).await?.ok_or_else(missing)?;
+            if !event.is_state() || event.rejected {
+                states.push(before);
+                continue;
+            }
+            let here = rooms.events_by_ids(&before).await?;
+            let key = event.state_key.as_deref().unwrap_or_default();
+            let is_replaced = |id: &OwnedEventId| here.get(id).is_some_and(|old| old.is(&event.kind, key));
+            let mut after: Vec<OwnedEventId> = before.into_iter().filter(|id| !is_replaced(id)).collect();
+            after.push(id.clone());
+            states.push(after);
+        }
+        Ok(states)
     }
 
     /// Fetches the state before an event; gives the ids of its events.

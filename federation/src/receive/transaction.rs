@@ -6,7 +6,7 @@
 use super::{event_id, room_of, text};
 use crate::Federation;
 use myelin_core::events::canonical;
-use myelin_core::rooms::append::receive::Received;
+use myelin_core::rooms::append::receive::{Received, ToldBy};
 use myelin_core::rooms::cache::Room;
 use myelin_core::{Error, Result};
 use myelin_storage::changes::Changes;
@@ -81,7 +81,7 @@ impl Federation {
                 error => Err(error),
             };
         }
-        let received = match self.take_in(origin, &room, event, false).await {
+        let received = match self.take_in(origin, &room, event, ToldBy::Sender).await {
             Ok(received) => received,
             Err(error @ (Error::Storage(_) | Error::Unavailable(_))) => return Err(error),
             Err(error) => return Ok(Some((id, Err(error.to_string())))),
@@ -101,7 +101,8 @@ impl Federation {
 }
 
 impl Federation {
-    /// An invitation of a user of ours is taken back by the server that sent it, in a room that this server is not in.
+    /// An invitation of a user of ours is taken back by who sent it, in a room that this server is not in. Whether
+    /// others may do so can't be told from here.
     async fn ends_invitation(
         &self,
         origin: &ServerName,
@@ -118,7 +119,7 @@ impl Federation {
             return Ok(false);
         }
         let Some(inviter) = self.server.invited_by(room, user).await? else { return Ok(false) };
-        if inviter.server_name() != origin || self.server.is_in(room).await? {
+        if inviter != sender || self.server.is_in(room).await? {
             return Ok(false);
         }
         let keys = self.keys.for_event(event, &room.rules).await?;

@@ -4,7 +4,7 @@ use super::{Inner, catch_up, destination, edus};
 use myelin_core::Result;
 use myelin_core::rooms::cache::Stored;
 use myelin_storage::Entry;
-use myelin_storage::changes::FORWARDED;
+use myelin_storage::changes::{FORWARDED, TOLD};
 use myelin_storage::federation::{destinations, outbox, rooms};
 use myelin_storage::log::{self, Kind};
 use ruma::{OwnedServerName, UserId};
@@ -162,9 +162,11 @@ async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
     Ok(())
 }
 
-/// Whether this server tells of an event: it is its own, or came by a handshake with it.
+/// Whether this server tells of an event: it is its own and did not come back from a join through another server, or it
+/// came by a handshake with this one.
 pub(super) fn is_ours(inner: &Inner, event: &Stored) -> bool {
-    event.sender.server_name() == inner.server.name() || event.flags & FORWARDED != 0
+    let is_own = event.sender.server_name() == inner.server.name();
+    (is_own && event.flags & TOLD == 0) || event.flags & FORWARDED != 0
 }
 
 /// The servers that are to get an event: those in the room, and that of somebody who is put out by it.

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use axum::response::Response;
 use myelin_core::rooms::remote::Found;
 use ruma::api::client::membership::{
     ban_user, forget_room, get_member_events, invite_user, join_room_by_id, join_room_by_id_or_alias,
     joined_members, joined_rooms, kick_user, leave_room, unban_user,
 };
 use ruma::serde::Raw;
-use serde_json::Map;
+use serde_json::{Map, json};
 
-use crate::{app::App, extract::Ruma, response::ApiError};
+use crate::{
+    app::App,
+    extract::Ruma,
+    response::{self, ApiError},
+};
 
 /// `POST /rooms/{roomId}/join`
 pub async fn join_by_id(
@@ -123,16 +128,12 @@ pub async fn joined_rooms(
 pub async fn joined_members(
     app: App,
     request: Ruma<joined_members::v3::Request>,
-) -> Result<joined_members::v3::Response, ApiError> {
+) -> Result<Response, ApiError> {
     let room = app.server.joined_room(&request.body.room_id, &request.identity.user).await?;
-    let mut joined = BTreeMap::new();
-    for (user, name, avatar) in app.server.joined_members(&room).await? {
-        let mut member = joined_members::v3::RoomMember::new();
-        member.display_name = name;
-        member.avatar_url = avatar.map(Into::into);
-        joined.insert(user, member);
-    }
-    Ok(joined_members::v3::Response::new(joined))
+    // Clients are used to fields that are null, which ruma's type leaves out.
+    let member = |(user, name, avatar)| (user, json!({ "display_name": name, "avatar_url": avatar }));
+    let joined: BTreeMap<_, _> = app.server.joined_members(&room).await?.into_iter().map(member).collect();
+    response::json(&json!({ "joined": joined }))
 }
 
 /// `GET /rooms/{roomId}/members`

@@ -54,13 +54,13 @@ pub async fn register(app: App, request: Ruma<register::v3::Request>) -> Result<
             {
                 accounts::check_available(server, username).await?;
             }
-            let operation = format!("register {}", body.username.as_deref().unwrap_or_default());
             let flows = accounts::registration_flows(server)?;
             if body.auth.is_some() && body.password.is_none() {
                 return Err(ApiError::missing_param("password"));
             }
             let auth = body.auth.as_ref();
-            let question = Question { operation: &operation, auth, flows, user: None };
+            // Clients begin the session with an empty request, to see the flows, and name the user later.
+            let question = Question { operation: "register", auth, flows, user: None };
             let authentication = Some(uia::check(server, question).await?);
             let (username, password) = (body.username, body.password);
             Registration { username, password, upgrades, login, authentication, ..Registration::default() }

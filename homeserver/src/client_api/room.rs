@@ -2,8 +2,13 @@
 
 use axum::response::Response;
 use myelin_core::rooms::create::{CreateRoom, InitialState, Preset};
-use ruma::api::client::room::{aliases, create_room, get_room_event, get_summary, upgrade_room};
+use myelin_core::rooms::timestamp_to_event::Moment;
+use ruma::api::Direction;
+use ruma::api::client::room::{
+    aliases, create_room, get_event_by_timestamp, get_room_event, get_summary, upgrade_room,
+};
 use ruma::serde::Raw;
+use ruma::{MilliSecondsSinceUnixEpoch, UInt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -78,6 +83,18 @@ pub async fn event(
     Ok(get_room_event::v3::Response::new(Raw::from_json(event)))
 }
 
+/// `GET /rooms/{roomId}/timestamp_to_event`
+pub async fn timestamp_to_event(
+    app: App,
+    request: Ruma<get_event_by_timestamp::v1::Request>,
+) -> Result<get_event_by_timestamp::v1::Response, ApiError> {
+    let Ruma { body, identity, .. } = request;
+    let moment = Moment { ts: body.ts.0.into(), backwards: body.dir == Direction::Backward };
+    let found = app.server.timestamp_to_event(&body.room_id, &identity.reader(), moment).await?;
+    let ts = MilliSecondsSinceUnixEpoch(UInt::try_from(found.ts).unwrap_or_default());
+    Ok(get_event_by_timestamp::v1::Response::new(found.event_id, ts))
+}
+
 /// `GET /rooms/{roomId}/aliases`
 pub async fn aliases(
     app: App,
@@ -103,5 +120,5 @@ pub async fn summary(app: App, request: Ruma<get_summary::v1::Request>) -> Resul
     let Ruma { body, identity, .. } = request;
     let found = app.server.find_room(&body.room_id_or_alias, body.via).await?;
     let user = identity.as_ref().map(|session| &*session.user);
-    json(&app.server.preview(&found.room_id, user).await?)
+    json(&app.server.preview(&found.room_id, &found.via, user).await?)
 }

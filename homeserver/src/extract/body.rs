@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use hyper::{HeaderMap, header};
 use serde::de::IgnoredAny;
 use tokio::time::timeout;
@@ -18,13 +19,42 @@ const DEPTH: usize = 100;
 /// connection closes never sees the answer.
 const DRAINED: usize = 64 << 20;
 
+/// How long that goes on behind an answer that did not wait for the body.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// A body that was not read yet. One that nobody reads is drained, within bounds: the HTTP server ends a connection
+/// whose request was not read to its end, and the client that keeps it would lose its next request.
+#[derive(Debug)]
+pub(crate) struct Unread(Option<Body>);
+
+impl Unread {
+    /// A request's body.
+    pub(crate) fn new(body: Body) -> Self {
+        Self(Some(body))
+    }
+
+    fn take(mut self) -> Body {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let Some(body) = self.0.take().filter(|body| !body.is_end_stream()) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(timeout(DRAIN_TIME, drain(body)));
+        }
+    }
+}
+
 /// Reads a body into memory.
 pub(super) async fn read(
     headers: &HeaderMap,
-    mut body: Body,
+    body: Unread,
     limit: usize,
     time: Duration,
 ) -> Result<Bytes, ApiError> {
+    let mut body = body.take();
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let reading = async {
         let result = match announced {
@@ -59,17 +89,18 @@ async fn drain(mut body: Body) {
     }
 }
 
-/// Refuses what is too deep or no object. What parses it afterwards would take a list for a struct.
+/// Refuses what is no JSON, too deep or no object. What parses it afterwards would take a list for a struct, does not
+/// read what it does not need, and where it needs nothing, reads nothing.
 pub(super) fn check_json(body: &[u8]) -> Result<(), ApiError> {
     if body.len() > DEPTH && depth_exceeds(body, DEPTH) {
         return Err(ApiError::bad_json(format!("nested deeper than {DEPTH} levels")));
     }
-    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') | None => Ok(()),
-        Some(_) => {
-            serde_json::from_slice::<IgnoredAny>(body)?;
-            Err(ApiError::bad_json("the request body must be a JSON object"))
-        }
+    let text = std::str::from_utf8(body).map_err(|_| ApiError::not_json("the request body is not UTF-8"))?;
+    let Some(first) = text.bytes().find(|byte| !byte.is_ascii_whitespace()) else { return Ok(()) };
+    serde_json::from_str::<IgnoredAny>(text)?;
+    match first {
+        b'{' => Ok(()),
+        _ => Err(ApiError::bad_json("the request body must be a JSON object")),
     }
 }
 
@@ -128,9 +159,12 @@ mod tests {
             ("[]", Some("M_BAD_JSON")),
             ("\"a\"", Some("M_BAD_JSON")),
             ("nonsense", Some("M_NOT_JSON")),
+            ("{\"a\":", Some("M_NOT_JSON")),
         ] {
             let result = check_json(body.as_bytes());
             assert_eq!(result.as_ref().err().and_then(|error| error.errcode()), errcode, "{body}");
         }
+        let latin = check_json(b"{\"a\":\"\xe9\"}");
+        assert_eq!(latin.unwrap_err().errcode(), Some("M_NOT_JSON"));
     }
 }

@@ -12,13 +12,14 @@ use hyper::{Method, StatusCode, header, header::HeaderValue};
 use super::route::{Endpoint, Route};
 use crate::{
     app::App,
-    extract::Incoming,
+    extract::{Incoming, Unread},
     response::{ApiError, add_cors, json_response},
 };
 
 /// Answers a request to a known path.
 pub(super) async fn dispatch(app: App, endpoint: Arc<Endpoint>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let body = Unread::new(body);
     let route = match &parts.method {
         &Method::OPTIONS => return preflight(),
         &Method::HEAD => endpoint.find(&Method::GET),
@@ -41,7 +42,9 @@ pub(super) async fn dispatch(app: App, endpoint: Arc<Endpoint>, request: Request
 
 /// Answers a request to a path that is not in the table.
 pub(super) async fn unknown_path(request: Request) -> Response {
-    if request.method() == Method::OPTIONS {
+    let (parts, body) = request.into_parts();
+    drop(Unread::new(body));
+    if parts.method == Method::OPTIONS {
         return preflight();
     }
     finish(async { Err(ApiError::unrecognized()) }).await

@@ -17,7 +17,7 @@ use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
 use crate::{
     app::App,
     extract::{Authenticate, Incoming, Ruma},
-    response::{ApiError, ruma_response},
+    response::{ApiError, response_in_list, ruma_response},
 };
 
 type Handler = Box<dyn Fn(App, Incoming) -> BoxFuture<'static, Result<Response, ApiError>> + Send + Sync>;
@@ -151,6 +151,23 @@ where
             })
         }),
     )
+}
+
+/// The older form of a signed route, at another path: its answer stands second in a list, behind the status.
+pub fn route_signed_v1<T, F, Fut>(path: &'static str, handler: F) -> Route
+where
+    T: IncomingRequest<Authentication = ServerSignatures> + Send + 'static,
+    F: Fn(Arc<Federation>, OwnedServerName, T) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = myelin_core::Result<T::OutgoingResponse>> + Send + 'static,
+{
+    let handler: Handler = Box::new(move |app, incoming| {
+        Box::pin(async move {
+            let (origin, request) = incoming.read_signed(&app).await?;
+            let federation = app.federation.clone().ok_or_else(ApiError::unrecognized)?;
+            response_in_list(handler(federation, origin, request).await?)
+        })
+    });
+    Route { paths: vec![path], ..Route::named::<T>("server signature", handler) }
 }
 
 /// A route of the server-server API, for everybody.

@@ -1,9 +1,9 @@
 //! Two servers: what their users see of each other.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::pair::each_pair;
-use crate::support::{ok, refused};
+use crate::support::{User, ok, refused};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_across_the_border() {
@@ -27,7 +27,7 @@ async fn a_room_across_the_border() {
             pair.one
                 .sync_until(&alice, "bob leaves", |body| {
                     let events = body["rooms"]["join"][&room]["timeline"]["events"].as_array()?;
-                    let left = |event: &&serde_json::Value| event["content"]["membership"] == "leave";
+                    let left = |event: &&Value| event["content"]["membership"] == "leave";
                     events.iter().find(left).map(drop)
                 })
                 .await;
@@ -94,10 +94,11 @@ async fn keys_and_messages_for_devices_cross_the_border() {
             },
             "one_time_keys": { "signed_curve25519:A": { "key": "k1", "signatures": {} } },
         });
+        let since = pair.one.since(&alice).await;
         ok(pair.two.post("/_matrix/client/v3/keys/upload", &*bob.token, upload).await);
         // Alice hears that Bob's devices changed, by his server.
         pair.one
-            .sync_until(&alice, "bob's devices", |body| {
+            .sync_from_until(Some(&since), &alice, "bob's devices", |body| {
                 let changed = body["device_lists"]["changed"].as_array()?;
                 changed.iter().find(|user| *user == bob.id.as_str()).map(drop)
             })
@@ -278,13 +279,119 @@ async fn members_of_one_room_join_another_and_some_knock() {
             })
             .await;
         // Taken back before it was answered.
+        let since = pair.two.since(&dave).await;
         let path = format!("/_matrix/client/v3/rooms/{closed}/kick");
         ok(pair.one.post(&path, &*alice.token, json!({ "user_id": dave.id })).await);
         pair.two
-            .sync_until(&dave, "the end of the invitation", |body| {
+            .sync_from_until(Some(&since), &dave, "the end of the invitation", |body| {
                 body["rooms"]["leave"][&closed].is_object().then_some(())
             })
             .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_ends_by_who_gave_it_or_got_it() {
+    each_pair(|pair| async move {
+        let (alice, carol) = (pair.one.register("alice").await, pair.one.register("carol").await);
+        let bob = pair.two.register("bob").await;
+        let wish = json!({ "preset": "trusted_private_chat", "room_version": "11", "invite": [carol.id] });
+        let room = pair.one.create_room(&alice, wish).await;
+        ok(pair.one.post(&format!("/_matrix/client/v3/rooms/{room}/join"), &*carol.token, json!({})).await);
+        let invited = |body: &Value| body["rooms"]["invite"][&room].is_object().then_some(());
+        let left = |body: &Value| -> Option<Value> {
+            let left = &body["rooms"]["leave"][&room];
+            left["timeline"]["events"].as_array()?.first().cloned()
+        };
+        let invite = async || {
+            let path = format!("/_matrix/client/v3/rooms/{room}/invite");
+            ok(pair.one.post(&path, &*alice.token, json!({ "user_id": bob.id })).await);
+            pair.two.sync_until(&bob, "the invitation", invited).await;
+            pair.two.since(&bob).await
+        };
+        let kick = async |by: &User| {
+            let path = format!("/_matrix/client/v3/rooms/{room}/kick");
+            ok(pair.one.post(&path, &*by.token, json!({ "user_id": bob.id })).await);
+        };
+        let since = invite().await;
+        kick(&alice).await;
+        let end = pair.two.sync_from_until(Some(&since), &bob, "the end of it", left).await;
+        assert_eq!((&end["sender"], &end["content"]["membership"]), (&json!(alice.id), &json!("leave")));
+        let filter = "/_matrix/client/v3/sync?filter=%7B%22room%22:%7B%22include_leave%22:true%7D%7D";
+        let all = ok(pair.two.get(filter, &*bob.token).await);
+        assert_eq!(left(&all).unwrap()["event_id"], end["event_id"]);
+        // Bob ends one himself, and where nobody is left in the room.
+        let since = invite().await;
+        ok(pair.one.post(&format!("/_matrix/client/v3/rooms/{room}/leave"), &*carol.token, json!({})).await);
+        ok(pair.one.post(&format!("/_matrix/client/v3/rooms/{room}/leave"), &*alice.token, json!({})).await);
+        ok(pair.two.post(&format!("/_matrix/client/v3/rooms/{room}/leave"), &*bob.token, json!({})).await);
+        let end = pair.two.sync_from_until(Some(&since), &bob, "the end of it", left).await;
+        assert_eq!(end["sender"], bob.id);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_kick_ends_no_invitation() {
+    each_pair(|pair| async move {
+        let (alice, carol) = (pair.one.register("alice").await, pair.one.register("carol").await);
+        let bob = pair.two.register("bob").await;
+        let common = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &common, &pair.one.name()).await);
+        let wish = json!({ "preset": "trusted_private_chat", "room_version": "11", "invite": [carol.id] });
+        let room = pair.one.create_room(&alice, wish).await;
+        ok(pair.one.post(&format!("/_matrix/client/v3/rooms/{room}/join"), &*carol.token, json!({})).await);
+        let body = json!({ "user_id": bob.id });
+        let path = format!("/_matrix/client/v3/rooms/{room}/invite");
+        ok(pair.one.post(&path, &*carol.token, body.clone()).await);
+        ok(pair.one.post(&format!("/_matrix/client/v3/rooms/{room}/kick"), &*alice.token, body).await);
+        pair.one.say(&alice, &common, "afterwards").await;
+        pair.two.until_seen(&bob, &common, "afterwards").await;
+        let all = ok(pair.two.get("/_matrix/client/v3/sync", &*bob.token).await);
+        assert!(
+            all["rooms"]["invite"][&room].is_object(),
+            "whether Alice may end it can't be told from here"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_not_here_can_be_redacted() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        let early = pair.one.say(&alice, &room, "regretted").await;
+        let levels = json!({ "users": { &bob.id: 100, &alice.id: 100 } });
+        let levels = if pair.one.state(&alice, &room, "m.room.create", "").await.1["room_version"] == "12" {
+            json!({ "users": { &bob.id: 100 } })
+        } else {
+            levels
+        };
+        let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.power_levels/");
+        ok(pair.one.put(&path, &*alice.token, levels).await);
+        let since = pair.two.since(&bob).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        // Who joins should look at the own devices' lists, too: others met them there.
+        pair.two
+            .sync_from_until(Some(&since), &bob, "the devices", |body| {
+                let changed = body["device_lists"]["changed"].as_array()?;
+                let told = |id: &str| changed.iter().any(|user| user == id);
+                (told(&alice.id) && told(&bob.id)).then_some(())
+            })
+            .await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/redact/{early}/t1");
+        ok(pair.two.put(&path, &*bob.token, json!({ "reason": "asked to" })).await);
+        let path = format!("/_matrix/client/v3/rooms/{room}/event/{early}");
+        for _ in 0..400 {
+            let event = ok(pair.one.get(&path, &*alice.token).await);
+            if event["content"] == json!({}) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("the event was not redacted");
     })
     .await;
 }

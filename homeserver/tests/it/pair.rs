@@ -119,14 +119,26 @@ impl Setup {
         self.post(&format!("/_matrix/client/v3/join/{room}?via={via}"), &*user.token, json!({})).await
     }
 
-    /// Syncs until `found` finds something in an answer.
-    pub async fn sync_until<T>(
+    /// Syncs until `found` finds something in an answer, from the first on.
+    pub async fn sync_until<T>(&self, user: &User, what: &str, found: impl FnMut(&Value) -> Option<T>) -> T {
+        self.sync_from_until(None, user, what, found).await
+    }
+
+    /// The token from which a user's next sync goes on.
+    pub async fn since(&self, user: &User) -> String {
+        let body = ok(self.get("/_matrix/client/v3/sync", &*user.token).await);
+        body["next_batch"].as_str().unwrap().to_owned()
+    }
+
+    /// Syncs from a token until `found` finds something in an answer.
+    pub async fn sync_from_until<T>(
         &self,
+        since: Option<&str>,
         user: &User,
         what: &str,
         mut found: impl FnMut(&Value) -> Option<T>,
     ) -> T {
-        let mut since = String::new();
+        let mut since = since.map(|since| format!("&since={since}")).unwrap_or_default();
         for _ in 0..40 {
             let path = format!("/_matrix/client/v3/sync?timeout=1000{since}");
             let body = ok(self.get(&path, &*user.token).await);

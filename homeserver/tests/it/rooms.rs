@@ -92,9 +92,9 @@ async fn the_directory_shows_what_is_open() {
         assert_eq!((ids(&all["chunk"]), &all["chunk"][0]["num_joined_members"]), (vec![&*hall], &json!(1)));
 
         ok(setup.get(&format!("{list}?server=localhost"), None).await);
-        refused(setup.get(&format!("{list}?server=elsewhere"), None).await, 404, "M_NOT_FOUND");
+        refused(setup.get(&format!("{list}?server=elsewhere"), None).await, 403, "M_FORBIDDEN");
         let path = format!("{list}?server=elsewhere");
-        refused(setup.post(&path, &*bob.token, json!({})).await, 404, "M_NOT_FOUND");
+        refused(setup.post(&path, &*bob.token, json!({})).await, 403, "M_FORBIDDEN");
         refused(setup.get(&format!("{list}?since=x"), None).await, 400, "M_INVALID_PARAM");
         refused(setup.post(&list, None, json!({})).await, 401, "M_MISSING_TOKEN");
     })

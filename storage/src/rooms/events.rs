@@ -115,6 +115,25 @@ pub async fn history(
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
 }
 
+/// Events of a room before a time or behind it, that time among them, the nearest first.
+pub async fn by_time(
+    connection: &mut Connection,
+    room_pk: i64,
+    ts: i64,
+    backwards: bool,
+    limit: i64,
+) -> Result<Vec<i64>> {
+    const BEFORE: Sql = Sql::both(
+        "SELECT event_pk FROM events WHERE room_pk = $1 AND ts <= $2 AND flags & 7 = 0 \
+         ORDER BY ts DESC, depth DESC LIMIT $3",
+    );
+    const BEHIND: Sql = Sql::both(
+        "SELECT event_pk FROM events WHERE room_pk = $1 AND ts >= $2 AND flags & 7 = 0 ORDER BY ts, depth LIMIT $3",
+    );
+    let sql = if backwards { BEFORE } else { BEHIND };
+    connection.all(sql, args![room_pk, ts, limit]).await?.iter().map(|row| row.int(0)).collect()
+}
+
 /// Positions and numbers of the newest live events of rooms, `limit` of each: (room, position, event), newest first.
 pub async fn newest_of(
     connection: &mut Connection,

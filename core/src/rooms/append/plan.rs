@@ -16,6 +16,9 @@ use crate::server::Server;
 use myelin_storage::changes::{Changes, NewEvent, NewMembership, RoomChange};
 use myelin_storage::transaction_ids;
 use ruma::{OwnedEventId, UserId};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Events that an event of ours follows at most. The specification allows 20; fewer keep events small, and the others
@@ -167,7 +170,10 @@ impl Planner<'_> {
         }
         let is_create = draft.kind == "m.room.create";
         if is_create && !self.place.extremities.is_empty() {
-            return Err(Error::forbidden("a room is created once"));
+            return Err(Error::bad_json("a room is created once"));
+        }
+        if draft.kind == "m.room.power_levels" {
+            self.must_leave_out_creators(draft).await?;
         }
         let (root, state_key) = (self.place.root, draft.state_key.as_deref());
         let auth = self.trees.deciding(root, &draft.kind, &draft.sender, state_key, &draft.content).await?;
@@ -217,10 +223,14 @@ impl Planner<'_> {
     /// Whether a redaction may be sent, and what it does to its target.
     async fn redaction(&mut self, pdu: &Pdu) -> Result<()> {
         let Some(target_id) = pdu.redacts.clone() else { return Ok(()) };
-        let target = self.server.rooms.event_by_id(&target_id).await?;
-        let Some(target) = target.filter(|target| target.room_pk == self.room.pk) else {
-            return Err(Error::not_found("the event to be redacted is not in this room"));
+        let Some(target) = self.server.rooms.event_by_id(&target_id).await? else {
+            // It may be an event that other servers have. Should it come, it is judged then.
+            self.changes.redactions.push((target_id.to_string(), pdu.pk, self.room.pk, false));
+            return Ok(());
         };
+        if target.room_pk != self.room.pk {
+            return Err(Error::not_found("the event to be redacted is not in this room"));
+        }
         let powerful = self.may(&pdu.sender, Action::Redact).await?;
         if !redaction::may_send(&pdu.sender, &target.sender, powerful) {
             return Err(Error::forbidden("you may redact your own events only"));
@@ -230,6 +240,31 @@ impl Planner<'_> {
         self.changes.redactions.push((target_id.to_string(), pdu.pk, self.room.pk, true));
         self.changes.redacted.push((target.pk, self.room.pk, stripped.json()));
         Ok(())
+    }
+
+    /// Where creators have all power, no power levels may name them. The rules say so too; but this is the client's
+    /// mistake, not a matter of what it may do.
+    async fn must_leave_out_creators(&mut self, draft: &Draft) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Levels {
+            #[serde(default)]
+            users: HashMap<String, IgnoredAny>,
+        }
+        if !version::creators_are_privileged(&self.room.rules) {
+            return Ok(());
+        }
+        let Ok(Levels { users }) = serde_json::from_str(draft.content.get()) else { return Ok(()) };
+        let events = self.state(&lookup::POWERS).await?;
+        let powers = lookup::powers_of(&self.room.rules, &events).map_err(forbidden)?;
+        let named = powers.and_then(|powers| {
+            powers.creators().iter().find(|creator| users.contains_key(creator.as_str())).cloned()
+        });
+        match named {
+            Some(creator) => {
+                Err(Error::bad_json(format!("{creator} made the room, and has all power as it is")))
+            }
+            None => Ok(()),
+        }
     }
 
     async fn may(&mut self, user: &UserId, action: Action) -> Result<bool> {

@@ -49,11 +49,23 @@ const TRIES: usize = 32;
 pub struct Arrival {
     /// The event is history that belongs before this event: it gets no position and comes down no /sync.
     pub history_before: Option<OwnedEventId>,
-    /// The state before the event, by the word of a server that has the previous events that are not here. The events
-    /// themselves are handed in by [`Server::receive_outliers`].
-    pub state: Option<Vec<OwnedEventId>>,
-    /// The event came by a handshake (a join, leave or knock): this server tells the other servers of the room.
-    pub forward: bool,
+    /// States before the event, by the word of a server that has the previous events that are not here: after each of
+    /// them, or one for all. The events themselves are handed in by [`Server::receive_outliers`].
+    pub states: Vec<Vec<OwnedEventId>>,
+    /// Who tells the other servers of the room.
+    pub told_by: ToldBy,
+}
+
+/// Who tells the other servers of a room of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ToldBy {
+    /// The server of its sender.
+    #[default]
+    Sender,
+    /// This server: the event came by a handshake (a join, leave or knock).
+    Us,
+    /// Another server, with which this one joined the room.
+    Other,
 }
 
 /// What became of an event.

@@ -9,6 +9,7 @@ use myelin_core::rooms::version;
 use myelin_core::users::accounts;
 use myelin_core::{Error, Result};
 use ruma::api::federation::membership::RawStrippedState;
+use ruma::api::federation::membership::create_invite::v1;
 use ruma::api::federation::membership::create_invite::v2::{Request, Response};
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::{OwnedServerName, ServerName, UserId};
@@ -65,6 +66,16 @@ pub async fn invite(
         Received::Refused(reason) => Err(Error::forbidden(reason)),
         _ => Err(Error::bad_json("the event is no invitation")),
     }
+}
+
+/// `PUT /v1/invite/{roomId}/{eventId}`: the form for rooms of versions 1 and 2, which does not say which. This server
+/// cannot be in such rooms, and a server that invites to others uses the second form.
+pub async fn invite_v1(
+    _federation: Arc<Federation>,
+    _origin: OwnedServerName,
+    _request: v1::Request,
+) -> Result<v1::Response> {
+    Err(Error::IncompatibleRoomVersion("1".to_owned()))
 }
 
 fn must_be_invite(event: &CanonicalJsonObject, origin: &ServerName) -> Result<ruma::OwnedUserId> {

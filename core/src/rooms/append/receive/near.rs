@@ -19,8 +19,8 @@ pub(super) struct Near {
     pub(super) prevs: Vec<Stored>,
     /// Those that are not.
     pub(super) missing: Vec<OwnedEventId>,
-    /// The state that came with the event.
-    pub(super) given: Option<Vec<Arc<Pdu>>>,
+    /// The states that came with the event.
+    pub(super) given: Vec<Vec<Arc<Pdu>>>,
 }
 
 /// The events that say whether an event is allowed; in version 12 the room's id names the create event.
@@ -42,9 +42,9 @@ impl Near {
     ) -> Result<Result<Near, Received>> {
         let auth_ids = auth_ids(room, pdu);
         let prev_ids: BTreeSet<OwnedEventId> = pdu.prev_events.iter().cloned().collect();
-        let state_ids = arrival.state.as_deref().unwrap_or_default();
+        let state_ids = || arrival.states.iter().flatten();
         let all: BTreeSet<OwnedEventId> =
-            auth_ids.iter().chain(&prev_ids).chain(state_ids).cloned().collect();
+            auth_ids.iter().chain(&prev_ids).chain(state_ids()).cloned().collect();
         let all: Vec<OwnedEventId> = all.into_iter().collect();
         let found = server.rooms.events_by_ids(&all).await?;
         let in_graph = |id: &OwnedEventId| found.get(id).filter(|event| event.flags & OUTLIER == 0);
@@ -55,23 +55,27 @@ impl Near {
             return Ok(Err(Received::Refused("the event follows one of another room".to_owned())));
         }
         let unknown: BTreeSet<&OwnedEventId> =
-            auth_ids.iter().chain(state_ids).filter(|id| !found.contains_key(*id)).collect();
-        if !unknown.is_empty() || (!missing.is_empty() && arrival.state.is_none()) {
+            auth_ids.iter().chain(state_ids()).filter(|id| !found.contains_key(*id)).collect();
+        if !unknown.is_empty() || (!missing.is_empty() && arrival.states.is_empty()) {
             let auth = unknown.into_iter().cloned().collect();
             return Ok(Err(Received::Missing { auth, prev: missing }));
         }
-        let mut given = Vec::new();
-        for event in state_ids.iter().filter_map(|id| found.get(id)) {
-            if event.room_pk != room.pk || !event.is_state() {
-                let text = "the state that came with the event is none of this room".to_owned();
-                return Ok(Err(Received::Refused(text)));
-            }
-            if !event.rejected {
-                given.push(event.pdu.clone());
-            }
+        if state_ids()
+            .filter_map(|id| found.get(id))
+            .any(|event| event.room_pk != room.pk || !event.is_state())
+        {
+            let text = "the state that came with the event is none of this room".to_owned();
+            return Ok(Err(Received::Refused(text)));
         }
+        let given = |state: &Vec<OwnedEventId>| {
+            let events = state.iter().filter_map(|id| found.get(id));
+            events.filter(|event| !event.rejected).map(|event| event.pdu.clone()).collect()
+        };
+        let given = match missing.is_empty() {
+            true => Vec::new(),
+            false => arrival.states.iter().map(given).collect(),
+        };
         let auth = auth_ids.into_iter().filter_map(|id| Some((id.clone(), found.get(&id)?.pdu.clone())));
-        let given = arrival.state.is_some().then_some(given).filter(|_| !missing.is_empty());
         Ok(Ok(Near { auth: auth.collect(), prevs, missing, given }))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::check::Checked;
 use super::near::Near;
-use super::{Arrival, Received, Step};
+use super::{Arrival, Received, Step, ToldBy};
 use crate::error::{Error, Result};
 use crate::events::pdu::Pdu;
 use crate::events::redaction;
@@ -16,7 +16,7 @@ use crate::rooms::relations;
 use crate::rooms::state::NodeId;
 use crate::server::Server;
 use myelin_storage::changes::{
-    Changes, FORWARDED, HISTORY, NewEvent, OUTLIER, REDACTED, REJECTED, SOFT_FAILED,
+    Changes, FORWARDED, GAP, HISTORY, NewEvent, OUTLIER, REDACTED, REJECTED, SOFT_FAILED, TOLD,
 };
 use myelin_storage::rooms::{events, gaps};
 use ruma::OwnedEventId;
@@ -108,11 +108,11 @@ impl Placing<'_> {
         if self.is_next() {
             return Ok(self.snapshot.root);
         }
-        let mut roots = Vec::with_capacity(self.near.prevs.len() + 1);
+        let mut roots = Vec::with_capacity(self.near.prevs.len() + self.near.given.len());
         for prev in &self.near.prevs {
             roots.push(self.trees.after(prev).await?);
         }
-        if let Some(given) = &self.near.given {
+        for given in &self.near.given {
             roots.push(self.trees.of(given).await?);
         }
         let before = self.trees.resolve(&roots).await?;
@@ -137,9 +137,9 @@ impl Placing<'_> {
         if self.snapshot.extremities.is_empty() || self.is_next() {
             return Ok(Ok(()));
         }
-        let root = match &self.near.given {
-            Some(_) => self.trees.resolve(&[self.snapshot.root, pdu.state_root]).await?,
-            None => self.snapshot.root,
+        let root = match self.near.given.is_empty() {
+            true => self.snapshot.root,
+            false => self.trees.resolve(&[self.snapshot.root, pdu.state_root]).await?,
         };
         self.trees.authorize(root, pdu).await
     }
@@ -156,7 +156,12 @@ impl Placing<'_> {
         let mut flags = if pdu.rejected { REJECTED } else { 0 };
         flags |= if pdu.soft_failed { SOFT_FAILED } else { 0 };
         flags |= if arrival.history_before.is_some() { HISTORY } else { 0 };
-        flags |= if arrival.forward && live { FORWARDED } else { 0 };
+        flags |= match arrival.told_by {
+            ToldBy::Us if live => FORWARDED,
+            ToldBy::Other => TOLD,
+            _ => 0,
+        };
+        flags |= if live && !self.near.missing.is_empty() { GAP } else { 0 };
         if !failed && let Some(redacted) = self.redactions(&pdu).await? {
             json = redacted.json();
             pdu = redacted;
