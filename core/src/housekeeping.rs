@@ -99,6 +99,7 @@ impl Server {
         let now = self.now_ms();
         self.online.forget_idle(now);
         self.typing.forget_silent(now);
+        self.expire_presence(now).await?;
         self.caches.balance();
         self.save_counts().await?;
         if *self.housekeeping.due.lock() > now {

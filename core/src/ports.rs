@@ -96,6 +96,8 @@ pub trait Remote: Send + Sync + 'static {
         moment: Moment,
         anchor: OwnedEventId,
     ) -> BoxFuture<'a, Result<Option<Nearest>>>;
+    /// A user, perhaps of another server, is more or less present than before. Never waits.
+    fn presence(&self, user_pk: i64);
     /// Fetches events that came before these, and puts them into the room's history. Gives how many were new.
     fn backfill<'a>(
         &'a self,

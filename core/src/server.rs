@@ -11,9 +11,11 @@ use crate::ids::Ids;
 use crate::keys::known::KnownKeys;
 use crate::log::Log;
 use crate::ports::{Clock, Random, Remote, random_text};
+use crate::presence::Presence;
 use crate::replicas::Replicas;
 use crate::rooms::cache::Rooms;
 use crate::rooms::typing::Typing;
+use crate::serial::Serials;
 use crate::sync::online::{Onlines, Waker};
 use crate::sync::token::Seal;
 use crate::to_device::RecentMessages;
@@ -70,8 +72,12 @@ pub struct Server {
     pub users: Users,
     /// Who is online, and what is remembered for their sake.
     pub online: Arc<Onlines>,
+    /// Numbers of what is kept in memory only.
+    pub serials: Arc<Serials>,
     /// Who is typing.
     pub typing: Typing,
+    /// Who is there.
+    pub presence: Presence,
     /// What users published of their keys.
     pub known_keys: Arc<KnownKeys>,
     /// What is done now and then.
@@ -128,11 +134,14 @@ impl Server {
         log.add_cache(online.clone());
         log.add_waker(Arc::new(Waker(online.clone())));
         let replicas = Arc::new(Replicas::new(database.clone()));
+        let serials = Arc::new(Serials::new(clock.now_ms() * 1_000));
         let server = Arc::new(Server {
             replicas,
             housekeeping: Housekeeping::default(),
             online,
-            typing: Typing::new(clock.now_ms() * 1_000),
+            typing: Typing::new(serials.clone()),
+            presence: Presence::new(serials.clone()),
+            serials,
             ids,
             known_keys,
             recent_messages: Arc::new(RecentMessages::new(&caches)),
@@ -157,6 +166,7 @@ impl Server {
         let hear = move |at_us, note: &str| {
             if let Some(server) = weak.upgrade() {
                 server.hear_typing(at_us, note);
+                server.hear_presence(at_us, note);
             }
         };
         tokio::spawn(async move { replicas.follow(&log, hear, stop).await });

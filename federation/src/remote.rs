@@ -84,6 +84,10 @@ impl Remote for Federation {
         self.sender.typing(room_pk, user_pk, typing);
     }
 
+    fn presence(&self, user_pk: i64) {
+        self.sender.presence(user_pk);
+    }
+
     fn event_near<'a>(
         &'a self,
         room: &'a Arc<Room>,

@@ -107,6 +107,18 @@ impl Sender {
         }
     }
 
+    /// A user is more or less present than before.
+    pub(crate) fn presence(&self, user_pk: i64) {
+        if self.0.leads.load(Ordering::Relaxed) {
+            let inner = self.0.clone();
+            tokio::spawn(async move {
+                if let Err(error) = edus::presence(&inner, user_pk).await {
+                    tracing::debug!(%error, "other servers do not hear who is there");
+                }
+            });
+        }
+    }
+
     /// The order of what comes from a server: one transaction at a time.
     pub(crate) fn turn_of(&self, origin: &ServerName) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.0.turns.lock();

@@ -14,6 +14,7 @@ pub mod knock;
 pub mod membership;
 pub mod message;
 pub mod openid;
+pub mod presence;
 pub mod profile;
 pub mod push;
 pub mod receipt;

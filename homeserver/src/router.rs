@@ -22,8 +22,8 @@ use crate::{
     app::App,
     client_api::{
         account, alias, backup, capabilities, config, device, directory, discovery, filter, keys, knock,
-        membership, message, openid, profile, push, receipt, register, room, send, session, space, state,
-        tag, to_device, typing,
+        membership, message, openid, presence, profile, push, receipt, register, room, send, session, space,
+        state, tag, to_device, typing,
     },
     extract::Incoming,
     health,
@@ -81,6 +81,9 @@ fn accounts() -> Vec<Route> {
         field(Method::GET, "none", profile::get_field),
         field(Method::PUT, TOKEN, profile::set_field).for_guests(),
         field(Method::DELETE, TOKEN, profile::delete_field).for_guests(),
+        // Presence
+        route_response(presence::get),
+        route(presence::set),
         // Account data, tags, filters
         account_data(Method::GET, config::get).for_guests(),
         account_data(Method::PUT, config::set).for_guests(),

@@ -121,6 +121,13 @@ pub const KEYS: &[Key] = &[
         "Whether other servers may read this server's directory of rooms.",
     ),
     key(
+        "presence.enabled",
+        Kind::Bool,
+        "false",
+        "Whether users see who is online, on this server and on others. It tells everybody who shares a room when somebody \
+         is at their devices, and costs work.",
+    ),
+    key(
         "outbound_http.denied_ip_ranges",
         Kind::List(&Kind::IpRange),
         NOT_PUBLIC,

@@ -29,6 +29,8 @@ pub struct Settings {
     pub rooms: Rooms,
     /// Other servers.
     pub federation: Federation,
+    /// Presence.
+    pub presence: Presence,
     /// Requests to push gateways and for previews.
     pub outbound_http: OutboundHttp,
     /// Limits.
@@ -126,6 +128,13 @@ pub struct Federation {
     pub trusted_key_servers: Vec<OwnedServerName>,
     /// Whether others may read the directory of rooms.
     pub public_rooms: bool,
+}
+
+/// Presence.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Presence {
+    /// Whether there is any.
+    pub enabled: bool,
 }
 
 /// Requests to push gateways and for previews.

@@ -1,15 +1,17 @@
 //! Who is typing: in memory only, since it is worth nothing a minute later.
 //!
-//! A serial number tells the changes apart; it stands in the tokens of /sync beside the position of the log. It is the
-//! time of the change in microseconds, or one more than the last.
+//! A serial number ([`crate::serial`]) tells the changes apart; it stands in the tokens of /sync beside the position of
+//! the log.
 //!
 //! Where there are other replicas, every change goes through the database as a note, which all of them hear in one order
 //! and with one time: so a token that one replica gave out means the same to the others. Whether somebody's time is over
 //! each finds out for itself; the serial number of that is the time at which it was over.
 
+use crate::serial::Serials;
 use crate::server::Server;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Longest time for which somebody types without saying so again, in milliseconds.
 const LONGEST: i64 = 120_000;
@@ -18,13 +20,8 @@ const SILENT: i64 = 3_600_000;
 
 /// Who is typing where.
 pub struct Typing {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    serial: i64,
-    rooms: HashMap<i64, Room>,
+    serials: Arc<Serials>,
+    rooms: Mutex<HashMap<i64, Room>>,
 }
 
 #[derive(Default)]
@@ -36,72 +33,54 @@ struct Room {
 }
 
 impl Typing {
-    /// Nobody types. The serial numbers begin at the time in microseconds, so that those of an earlier run of the
-    /// server, which clients still hold, are smaller.
-    pub fn new(now_us: i64) -> Typing {
-        Typing { state: Mutex::new(State { serial: now_us, rooms: HashMap::new() }) }
+    /// Nobody types.
+    pub fn new(serials: Arc<Serials>) -> Typing {
+        Typing { serials, rooms: Mutex::default() }
     }
 
     /// At some time in microseconds somebody types for so many milliseconds, or has stopped. True when others should
     /// hear of it.
     pub fn set(&self, room_pk: i64, user_pk: i64, at_us: i64, timeout_ms: Option<i64>) -> bool {
-        let mut state = self.state.lock();
-        let (serial, now_ms) = (at_us.max(state.serial + 1), at_us / 1_000);
+        let mut rooms = self.rooms.lock();
+        let now_ms = at_us / 1_000;
         let changed = match timeout_ms {
             Some(timeout) => {
                 let until = now_ms.saturating_add(timeout.clamp(0, LONGEST));
-                state.rooms.entry(room_pk).or_default().users.insert(user_pk, until).is_none()
+                rooms.entry(room_pk).or_default().users.insert(user_pk, until).is_none()
             }
-            None => state.rooms.get_mut(&room_pk).is_some_and(|room| room.users.remove(&user_pk).is_some()),
+            None => rooms.get_mut(&room_pk).is_some_and(|room| room.users.remove(&user_pk).is_some()),
         };
-        if changed {
-            state.serial = serial;
-            if let Some(room) = state.rooms.get_mut(&room_pk) {
-                room.serial = serial;
-            }
+        if changed && let Some(room) = rooms.get_mut(&room_pk) {
+            room.serial = self.serials.next(at_us);
         }
         changed
     }
 
-    /// The number of the newest change.
-    pub fn serial(&self) -> i64 {
-        self.state.lock().serial
-    }
-
     /// Those of the rooms in which who types changed after `serial`, with who types there now.
-    pub fn since(
-        &self,
-        serial: i64,
-        now_ms: i64,
-        is_wanted: impl Fn(i64) -> bool,
-    ) -> (i64, Vec<(i64, Vec<i64>)>) {
-        let mut state = self.state.lock();
-        state.expire(now_ms);
-        let changed = state.rooms.iter().filter(|(pk, room)| room.serial > serial && is_wanted(**pk));
-        let changed = changed.map(|(pk, room)| (*pk, room.users.keys().copied().collect())).collect();
-        // What another replica has told already, this one need not repeat when it hears of it.
-        (state.serial.max(serial), changed)
+    pub fn since(&self, serial: i64, is_wanted: impl Fn(i64) -> bool) -> Vec<(i64, Vec<i64>)> {
+        let rooms = self.rooms.lock();
+        let changed = rooms.iter().filter(|(pk, room)| room.serial > serial && is_wanted(**pk));
+        changed.map(|(pk, room)| (*pk, room.users.keys().copied().collect())).collect()
     }
 
     /// Forgets rooms in which nobody has typed for so long that clients that are there know.
     pub fn forget_silent(&self, now_ms: i64) {
         let before = now_ms.saturating_sub(SILENT).saturating_mul(1_000);
-        self.state.lock().rooms.retain(|_, room| !room.users.is_empty() || room.serial > before);
+        self.rooms.lock().retain(|_, room| !room.users.is_empty() || room.serial > before);
     }
 
     /// When somebody in one of the rooms stops typing by saying nothing more.
     pub fn next_expiry(&self, is_wanted: impl Fn(i64) -> bool) -> Option<i64> {
-        let state = self.state.lock();
-        let wanted = state.rooms.iter().filter(|(pk, _)| is_wanted(**pk));
+        let rooms = self.rooms.lock();
+        let wanted = rooms.iter().filter(|(pk, _)| is_wanted(**pk));
         wanted.flat_map(|(_, room)| room.users.values().copied()).min()
     }
-}
 
-impl State {
     /// Forgets those who said nothing more.
-    fn expire(&mut self, now_ms: i64) {
+    pub fn expire(&self, now_ms: i64) {
+        let mut rooms = self.rooms.lock();
         let mut over: Vec<(i64, i64)> = Vec::new();
-        for (room_pk, room) in &mut self.rooms {
+        for (room_pk, room) in &mut *rooms {
             room.users.retain(|_, until| {
                 let types = *until > now_ms;
                 if !types {
@@ -112,9 +91,8 @@ impl State {
         }
         over.sort_unstable();
         for (until, room_pk) in over {
-            self.serial = until.saturating_mul(1_000).max(self.serial + 1);
-            if let Some(room) = self.rooms.get_mut(&room_pk) {
-                room.serial = self.serial;
+            if let Some(room) = rooms.get_mut(&room_pk) {
+                room.serial = self.serials.next(until.saturating_mul(1_000));
             }
         }
     }
@@ -168,41 +146,48 @@ fn read_note(note: &str) -> Option<(i64, i64, Option<i64>)> {
 mod tests {
     use super::*;
 
+    fn typing() -> (Arc<Serials>, Typing) {
+        let serials = Arc::new(Serials::new(1_000));
+        (serials.clone(), Typing::new(serials))
+    }
+
     #[test]
     fn typing_begins_ends_and_expires() {
-        let typing = Typing::new(1_000);
-        let start = typing.serial();
+        let (serials, typing) = typing();
+        let start = serials.newest();
         assert!(typing.set(1, 7, 0, Some(100)));
         assert!(!typing.set(1, 7, 10_000, Some(100)), "nothing new for others");
-        let (serial, changed) = typing.since(start, 50, |_| true);
-        assert_eq!(changed, [(1, vec![7])]);
-        assert_eq!(typing.since(serial, 50, |_| true).1, []);
+        let serial = serials.newest();
+        assert_eq!(typing.since(start, |_| true), [(1, vec![7])]);
+        assert_eq!(typing.since(serial, |_| true), []);
         assert_eq!(typing.next_expiry(|_| true), Some(110));
         assert_eq!(typing.next_expiry(|room| room != 1), None);
-        let (serial, changed) = typing.since(serial, 110, |_| true);
-        assert_eq!((serial, changed), (110_000, vec![(1, vec![])]), "the time at which it was over");
+        typing.expire(110);
+        assert_eq!(serials.newest(), 110_000, "the time at which it was over");
+        assert_eq!(typing.since(serial, |_| true), [(1, vec![])]);
         assert!(typing.set(1, 7, 120_000, Some(100)) && typing.set(1, 7, 130_000, None));
         assert!(!typing.set(1, 7, 140_000, None));
-        assert_eq!(typing.since(serial, 150, |room| room == 2).1, []);
+        assert_eq!(typing.since(serial, |room| room == 2), []);
         typing.forget_silent(SILENT + 100);
-        assert_eq!(typing.since(0, 150, |_| true).1, [(1, vec![])]);
+        assert_eq!(typing.since(0, |_| true), [(1, vec![])]);
         typing.forget_silent(SILENT + 200);
-        assert_eq!(typing.since(0, 150, |_| true).1, []);
+        assert_eq!(typing.since(0, |_| true), []);
     }
 
     #[test]
     fn replicas_agree_on_serial_numbers() {
-        let (one, other) = (Typing::new(5), Typing::new(1_005));
+        let (one, other) = (typing(), typing());
         for (at, text) in [(2_000_000, note(1, 7, Some(50))), (2_010_000, note(2, 8, Some(50)))] {
-            for replica in [&one, &other] {
+            for (_, replica) in [&one, &other] {
                 let (room, user, timeout) = read_note(&text).unwrap();
                 assert!(replica.set(room, user, at, timeout));
             }
         }
-        assert_eq!(one.since(0, 2_020, |_| true).0, other.since(0, 2_020, |_| true).0);
-        let (serial, changed) = one.since(2_010_000, 2_055, |_| true);
-        assert_eq!((serial, changed), (2_050_000, vec![(1, vec![])]));
-        assert_eq!(other.since(serial, 2_070, |_| true), (2_060_000, vec![(2, vec![])]));
+        assert_eq!(one.0.newest(), other.0.newest());
+        one.1.expire(2_055);
+        assert_eq!((one.0.newest(), one.1.since(2_010_000, |_| true)), (2_050_000, vec![(1, vec![])]));
+        other.1.expire(2_070);
+        assert_eq!((other.0.newest(), other.1.since(2_050_000, |_| true)), (2_060_000, vec![(2, vec![])]));
         assert_eq!(read_note(&note(3, 4, None)), Some((3, 4, None)));
         assert_eq!(read_note("typing 3 x 5"), None);
         assert_eq!(read_note("something 3 4 5"), None);

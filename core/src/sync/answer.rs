@@ -45,6 +45,9 @@ pub struct Answer {
     /// Global account data.
     #[serde(skip_serializing_if = "List::is_empty")]
     pub account_data: List,
+    /// Who is there.
+    #[serde(skip_serializing_if = "List::is_empty")]
+    pub presence: List,
     /// Messages for the device, shared with the memory from which they may have come.
     #[serde(skip_serializing_if = "List::is_empty")]
     pub to_device: List<Arc<RawValue>>,
@@ -65,6 +68,7 @@ impl Answer {
     pub fn is_empty(&self) -> bool {
         self.rooms.is_empty()
             && self.account_data.is_empty()
+            && self.presence.is_empty()
             && self.to_device.is_empty()
             && self.device_lists.is_empty()
             && !self.keys_changed

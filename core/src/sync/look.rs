@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::rooms::serialize::Reader;
 use crate::server::Server;
 use crate::sync::account::{AccountData, Preferences};
-use crate::sync::answer::Answer;
+use crate::sync::answer::{Answer, List};
 use crate::sync::filter::{self, Members};
 use crate::sync::gather::{Changed, For, RoomChanged};
 use crate::sync::history;
@@ -16,8 +16,8 @@ use crate::sync::online::{Joined, Online};
 use crate::sync::token::Token;
 use crate::sync::unread::ReadUpto;
 use myelin_storage::rooms::memberships;
-use ruma::OwnedUserId;
 use ruma::api::client::filter::FilterDefinition;
+use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -74,8 +74,11 @@ impl Server {
         }
         let (joined, upto) = self.moment(online).await?;
         let typed = since.map_or(0, |token| token.typing);
-        let (typing_serial, mut typing) =
-            self.typing.since(typed, self.now_ms(), |room| joined.contains_key(&room));
+        self.typing.expire(self.now_ms());
+        // What comes from here on is told again rather than never. What another replica has told already, this one need
+        // not repeat when it hears of it.
+        let serial = self.serials.newest().max(typed);
+        let mut typing = self.typing.since(typed, |room| joined.contains_key(&room));
         // Who knows nothing need not hear that nobody types.
         typing.retain(|(_, users)| since.is_some() || !users.is_empty());
         let who = For { user_pk: ask.reader.user_pk, device_pk: ask.reader.device_pk, joined: &joined };
@@ -118,12 +121,13 @@ impl Server {
             (None, Some(_)) => self.tell_device_lists(ask, 0, upto, &mut answer).await?,
             _ => {}
         }
+        answer.presence = self.tell_presence(ask, typed, &answer).await?;
         let counts = self.key_counts(online, ask.reader.device_pk).await?;
         answer.keys_changed = changed.key_counts;
         answer.device_one_time_keys_count = counts.one_time.clone();
         answer.device_unused_fallback_key_types = counts.fallback.clone();
         answer.to_device = messages.events.into();
-        let token = Token { epoch: self.epoch(), pos: upto, typing: typing_serial, to_device: messages.upto };
+        let token = Token { epoch: self.epoch(), pos: upto, typing: serial, to_device: messages.upto };
         answer.next_batch = self.seal.sealed(&token);
         Ok(answer)
     }
@@ -178,6 +182,21 @@ impl Server {
         answer.device_lists.changed = ids(lists.changed);
         answer.device_lists.left = ids(lists.left);
         Ok(())
+    }
+
+    /// Who is there, of those with whom the user shares a room.
+    async fn tell_presence(&self, ask: &Ask<'_>, serial: i64, answer: &Answer) -> Result<List> {
+        if !self.settings.presence.enabled {
+            return Ok(List::default());
+        }
+        // Who begins to share a room is named there, and others now and then.
+        let mut met = Vec::new();
+        for user in &answer.device_lists.changed {
+            met.extend(self.ids.find_user(user.as_str()).await?);
+        }
+        let filter = &ask.filter.presence;
+        let wanted = |user: &UserId| filter::wants(filter, "m.presence", Some(user));
+        Ok(self.presence_events(ask.reader.user_pk, serial, &met, wanted).await?.into())
     }
 
     /// Reads at once what an answer with many rooms needs.

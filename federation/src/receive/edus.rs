@@ -1,18 +1,22 @@
 //! EDUs of other servers. What they say about other servers' users is ignored, as is what is not known.
 
 use crate::Federation;
+use myelin_core::presence::State;
 use myelin_core::rooms::receipts::Audience;
 use myelin_core::rooms::visibility::Membership;
 use myelin_core::{Error, Result};
 use myelin_core::{keys, to_device};
 use ruma::api::federation::transactions::edu::{
-    DirectDeviceContent, Edu, ReceiptContent, ReceiptData, TypingContent,
+    DirectDeviceContent, Edu, PresenceContent, ReceiptContent, ReceiptData, TypingContent,
 };
 use ruma::events::receipt::ReceiptThread;
+use ruma::presence::PresenceState;
 use ruma::{RoomId, ServerName, UserId};
 
 /// How long somebody types who says nothing more, in milliseconds.
 const TYPING: i64 = 30_000;
+/// Users whose presence one EDU tells.
+const MOST_UPDATES: usize = 500;
 /// Receipts of one EDU.
 const MOST_RECEIPTS: usize = 500;
 
@@ -42,7 +46,8 @@ impl Federation {
                 own(&update.user_id)?;
                 keys::device_lists::remote_changed(&self.server, &update.user_id).await
             }
-            // Presence is off, and the specification wants what is not known to be ignored.
+            Edu::Presence(presence) => self.presence_edu(origin, presence).await,
+            // The specification wants what is not known to be ignored.
             _ => Ok(()),
         }
     }
@@ -66,6 +71,22 @@ impl Federation {
         let room = self.room_of_edu(origin, &typing.room_id, &typing.user_id).await?;
         let user_pk = self.server.ids.user(typing.user_id.as_str()).await?;
         self.server.set_typing(&room, user_pk, typing.typing.then_some(TYPING));
+        Ok(())
+    }
+
+    async fn presence_edu(&self, origin: &ServerName, content: PresenceContent) -> Result<()> {
+        for update in content.push.into_iter().take(MOST_UPDATES) {
+            if update.user_id.server_name() != origin {
+                continue;
+            }
+            let state = match update.presence {
+                PresenceState::Online => State::Online,
+                PresenceState::Unavailable => State::Unavailable,
+                _ => State::Offline,
+            };
+            let ago = Some(i64::from(update.last_active_ago));
+            self.server.presence_told(&update.user_id, state, update.status_msg, ago).await?;
+        }
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! EDUs of this server's users: typing, receipts, device lists.
+//! EDUs of this server's users: typing, presence, receipts, device lists.
 
 use super::{Inner, destination};
 use myelin_core::{Error, Result};
@@ -45,6 +45,27 @@ pub(super) async fn typing(inner: &Arc<Inner>, room_pk: i64, user_pk: i64, typin
         let to = inner.destination(&server);
         to.push_volatile(format!("typing {room_pk} {user_pk}"), edu.clone());
         destination::wake(inner, &to);
+    }
+    Ok(())
+}
+
+/// Tells the servers that share a room with a user how present the user is.
+pub(super) async fn presence(inner: &Arc<Inner>, user_pk: i64) -> Result<()> {
+    let Some(user_id) = local(inner, user_pk).await? else { return Ok(()) };
+    let servers = rooms::servers_of_user(&mut inner.server.database.read().await?, user_pk).await?;
+    let now = inner.server.now_ms();
+    let mut update = inner.server.presence.of(user_pk, now).content(now);
+    update["user_id"] = json!(&*user_id);
+    if update.get("last_active_ago").is_none() {
+        update["last_active_ago"] = 0.into();
+    }
+    let edu = raw(&json!({ "edu_type": "m.presence", "content": { "push": [update] } }))?;
+    for server in servers.into_iter().filter_map(|server| OwnedServerName::try_from(server).ok()) {
+        if server != inner.server.name() {
+            let to = inner.destination(&server);
+            to.push_volatile(format!("presence {user_pk}"), edu.clone());
+            destination::wake(inner, &to);
+        }
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::response::Response;
 use hyper::Method;
 use myelin_core::{
+    presence::State,
     sync::{
         filter,
         look::{Ask, StateAfter},
@@ -33,20 +34,10 @@ struct Query {
     since: Option<String>,
     full_state: Option<bool>,
     timeout: Option<u64>,
-    /// Checked, and not used yet.
-    #[serde(rename = "set_presence")]
-    _set_presence: Option<SetPresence>,
+    set_presence: Option<State>,
     use_state_after: Option<bool>,
     #[serde(rename = "org.matrix.msc4222.use_state_after")]
     unstable_state_after: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SetPresence {
-    Offline,
-    Online,
-    Unavailable,
 }
 
 /// The route.
@@ -81,6 +72,9 @@ async fn sync(app: App, request: Incoming) -> Result<Response, ApiError> {
         state_after,
     };
     let timeout = Duration::from_millis(query.timeout.unwrap_or(0)).min(LONGEST);
+    let waits = i64::try_from(timeout.as_millis()).unwrap_or_default();
+    let state = query.set_presence.unwrap_or(State::Online);
+    server.presence_syncs(session.user_pk, session.device_pk, state, waits).await?;
     let online = server.online.enter(session.user_pk, server.now_ms());
     json(&wait(&app, &online, &ask, timeout).await?)
 }

@@ -17,6 +17,7 @@ mod harness;
 mod login;
 mod pair;
 mod ports;
+mod presence;
 mod profile;
 mod refusals;
 mod register;

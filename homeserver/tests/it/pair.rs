@@ -64,9 +64,19 @@ where
     F: Fn(Arc<Pair>) -> Fut,
     Fut: Future<Output = ()>,
 {
+    each_pair_with(&[], test).await;
+}
+
+/// Runs a test on pairs of servers with more settings.
+pub async fn each_pair_with<F, Fut>(variables: &[(&str, &str)], test: F)
+where
+    F: Fn(Arc<Pair>) -> Fut,
+    Fut: Future<Output = ()>,
+{
     for database in each_database().await {
-        let one = Arc::new(Setup::start_federated(database.replicas, database.url.as_deref()).await);
-        let two = Arc::new(Setup::start_federated(1, None).await);
+        let (replicas, url) = (database.replicas, database.url.as_deref());
+        let one = Arc::new(Setup::start_federated(replicas, url, variables).await);
+        let two = Arc::new(Setup::start_federated(1, None, variables).await);
         let pair = Arc::new(Pair { one, two });
         test(pair.clone()).await;
         for setup in [&pair.one, &pair.two] {

@@ -165,7 +165,7 @@ impl Setup {
     }
 
     /// Servers that federate. The first has the port that their name says.
-    pub async fn start_federated(replicas: usize, database: Option<&str>) -> Setup {
+    pub async fn start_federated(replicas: usize, database: Option<&str>, more: &[(&str, &str)]) -> Setup {
         let name = format!("127.0.0.1:{}", free_port());
         let files = certificates();
         let variables = [
@@ -180,7 +180,7 @@ impl Setup {
             ("FEDERATION_TRUSTED_KEY_SERVERS", ""),
             ("FEDERATION_PUBLIC_ROOMS", "true"),
         ];
-        Self::start(replicas, database, &variables).await
+        Self::start(replicas, database, &[&variables, more].concat()).await
     }
 
     async fn start_all(replicas: usize, variables: Vec<(String, String)>, folder: TempDir) -> Setup {
