@@ -147,18 +147,24 @@ impl Server {
         self.remote()?.leave(Wish { user, room_id: &room.id, via: &via, content: &content }).await
     }
 
-    /// Servers to ask about a room: those that the client names, that of who invited, those that were in it when this
-    /// server left. Where that is nobody, the server of the room's id.
+    /// Servers to ask about a room: those that the client names and that of who invited. Where that is nobody, those that
+    /// were in it when this server left; else the server of the room's id.
     async fn candidates(&self, user: &UserId, found: &Found) -> Result<Vec<OwnedServerName>> {
         let mut servers = found.via.clone();
-        if let Some(room) = self.rooms.find(&found.room_id).await? {
-            if let Some(inviter) = self.invited_by(&room, user).await? {
-                servers.insert(0, inviter.server_name().to_owned());
-            }
-            servers.extend(self.servers_in(&room).await?.iter().cloned());
+        let room = self.rooms.find(&found.room_id).await?;
+        if let Some(room) = &room
+            && let Some(inviter) = self.invited_by(room, user).await?
+        {
+            servers.insert(0, inviter.server_name().to_owned());
         }
         let mut seen = std::collections::HashSet::new();
         servers.retain(|server| server != self.name() && seen.insert(server.clone()));
+        if servers.is_empty()
+            && let Some(room) = &room
+        {
+            let known = self.servers_in(room).await?;
+            servers.extend(known.iter().filter(|server| *server != self.name()).cloned());
+        }
         if servers.is_empty() {
             let named = found.room_id.server_name().filter(|server| *server != self.name());
             servers.extend(named.map(ToOwned::to_owned));

@@ -91,7 +91,11 @@ impl Federation {
             Received::Accepted(_) | Received::Known(_) | Received::SoftFailed(..) => Ok(()),
             Received::Rejected(_, reason) => Err(reason.0),
             Received::Refused(reason) => Err(reason),
-            Received::Missing { .. } => Err("what the event needs could not be fetched".to_owned()),
+            // It is no fault of the event, and may be had when another event leads to it.
+            Received::Missing { .. } => {
+                tracing::debug!(%origin, event = %id, "what an event needs could not be fetched");
+                Ok(())
+            }
         };
         if let Err(reason) = &answer {
             tracing::debug!(%origin, event = %id, %reason, "an event was not accepted");
