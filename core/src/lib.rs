@@ -21,6 +21,7 @@ pub mod replicas;
 pub mod rooms;
 pub mod serial;
 pub mod server;
+pub mod signing_key;
 pub mod state_resolution;
 pub mod sync;
 pub mod to_device;

@@ -16,12 +16,11 @@ use crate::replicas::Replicas;
 use crate::rooms::cache::Rooms;
 use crate::rooms::typing::Typing;
 use crate::serial::Serials;
+use crate::signing_key;
 use crate::sync::online::{Onlines, Waker};
 use crate::sync::token::Seal;
 use crate::to_device::RecentMessages;
 use crate::users::Users;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use myelin_storage::{Database, Options, log};
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
@@ -108,7 +107,7 @@ impl Server {
             clock: clock.clone(),
             random: random.clone(),
         });
-        let key = signing_key(&commit, &*random).await?;
+        let key = signing_key::of_database(&commit, &*random).await?;
         let seal = Seal::new(&first(&commit, "token_key", random_text(&*random, 43)).await?);
         let name = first(&commit, "server_name", settings.server_name.to_string()).await?;
         if name != settings.server_name.as_str() {
@@ -232,14 +231,4 @@ impl Server {
 /// A value of the database that is made once, by whoever comes first.
 async fn first(commit: &Committer, key: &'static str, value: String) -> Result<String> {
     commit.run(move |tx| Box::pin(async move { Ok(log::meta_or(tx, key, &value).await?) })).await
-}
-
-/// The signing key, made at the first start.
-async fn signing_key(commit: &Committer, random: &dyn Random) -> Result<ServerKey> {
-    let (mut seed, mut version) = ([0; 32], [0; 3]);
-    random.fill(&mut seed);
-    random.fill(&mut version);
-    let version = STANDARD_NO_PAD.encode(version).replace(['+', '/'], "_");
-    let text = first(commit, "signing_key", ServerKey::to_text(&version, &seed)).await?;
-    ServerKey::parse(&text).map_err(|error| Error::Internal(format!("the signing key is damaged: {error}")))
 }

@@ -10,6 +10,7 @@ use myelin_core::{
     Server,
     config::Settings,
     ports::{SystemRandom, random_text},
+    signing_key::{self, Rotated},
     users::accounts::{self, Registration},
 };
 
@@ -120,6 +121,19 @@ pub async fn restore(settings: Settings) -> Result<String, StartError> {
          - Everybody is told to look at the devices of the users of this server again.\n\
          What the backup brought back, look at yourself: devices that were logged out since, passwords that were changed \
          since, accounts that were closed since.{hint}"
+    ))
+}
+
+/// `myelin admin rotate-key`
+pub async fn rotate_key(settings: Settings) -> Result<String, StartError> {
+    let server = assembly::open_server(settings).await?;
+    let rotated = signing_key::rotate(&server).await;
+    server.close().await;
+    let Rotated { old, new } = rotated?;
+    Ok(format!(
+        "the signing key is {new} now\n\
+         {old} stays published as one that was in use until now, so what it signed stays valid.\n\
+         If the server is running, restart it at once, all replicas: other servers refuse what it still signs with {old}."
     ))
 }
 

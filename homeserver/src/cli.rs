@@ -47,6 +47,10 @@ enum Admin {
     /// Administer accounts.
     #[command(subcommand)]
     User(admin::User),
+    /// Put a new signing key in the place of the present one, which stays published for what it has signed.
+    ///
+    /// Stop the server first, all replicas of it: what it signs with the old key after this is refused by others.
+    RotateKey,
 }
 
 impl Cli {
@@ -61,6 +65,9 @@ impl Cli {
             Some(Command::Admin(Admin::User(command))) => {
                 let text = runtime()?.block_on(command.run(self.settings()?))?;
                 print(&text)
+            }
+            Some(Command::Admin(Admin::RotateKey)) => {
+                print(&runtime()?.block_on(admin::rotate_key(self.settings()?))?)
             }
             Some(Command::Restore) => print(&runtime()?.block_on(admin::restore(self.settings()?))?),
             Some(Command::PrintConfig { markdown: true }) => print(&config::as_markdown()),

@@ -112,7 +112,7 @@ impl Server {
         let followers: Vec<i64> = open.into_iter().map(|(_, follower)| follower).collect();
         let since = if moment.backwards { here.map_or(i64::MIN, |here| here.ts) } else { moment.ts };
         let followers = self.rooms.events(&followers).await?;
-        let behind = followers.iter().map(|event| nearest(event)).filter(|follower| follower.ts > since);
+        let behind = followers.iter().map(nearest).filter(|follower| follower.ts > since);
         let Some(next) = behind.min_by_key(|follower| follower.ts) else { return Ok(None) };
         match remote.event_near(room, moment, next.event_id).await {
             Ok(found) => Ok(found),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod account_data;
+mod bad_events;
 mod bad_requests;
 mod crash;
 mod cross_origin;
@@ -24,6 +25,7 @@ mod register;
 mod replicas;
 mod rooms;
 mod seen_from_outside;
+mod signing_key;
 mod stranger;
 mod support;
 mod sync;

@@ -89,6 +89,11 @@ impl Stranger {
         self.asked.lock().iter().any(|asked| asked.starts_with(request))
     }
 
+    /// How often it was asked for something.
+    pub fn questions(&self) -> usize {
+        self.asked.lock().len()
+    }
+
     /// A JSON object with this server's signature.
     pub fn signed(&self, object: Value) -> Value {
         let mut object: CanonicalJsonObject = serde_json::from_value(object).unwrap();
