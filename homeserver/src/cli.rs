@@ -1,11 +1,19 @@
 //! The command line.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use myelin_core::config::{self, ConfigFile, Entries, Settings};
 
-use crate::{admin, assembly, assembly::StartError, logging};
+use crate::{
+    admin, assembly,
+    assembly::StartError,
+    doctor::{
+        Doctor,
+        report::{Remark, Report},
+    },
+    logging,
+};
 
 /// A federated Matrix homeserver.
 #[derive(Debug, Parser)]
@@ -37,6 +45,18 @@ enum Command {
     /// makes clients fetch everything again. Much of that is noticed without this command, but not a backup of the whole
     /// data directory or machine.
     Restore,
+    /// Go the way that other servers go to a server, and say what is wrong there and what to do.
+    ///
+    /// Looks at `.well-known`, SRV records, addresses, certificates, keys and clock, from this machine. Of the settings only
+    /// `federation.extra_ca_certificates` and `federation.denied_ip_ranges` count; there need not be any. The exit code is 0 if
+    /// all is well, 1 if there is something to do, and 2 if NAME is no server name.
+    Doctor {
+        /// The name of a server, as it stands in its users' ids.
+        name: String,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Administer the server, by its database: it need not run.
     #[command(subcommand)]
     Admin(Admin),
@@ -54,8 +74,8 @@ enum Admin {
 }
 
 impl Cli {
-    /// Does what the command line asks for.
-    pub fn run(self) -> Result<(), StartError> {
+    /// Does what the command line asks for; the exit code is the doctor's, or 0.
+    pub fn run(self) -> Result<ExitCode, StartError> {
         match &self.command {
             None | Some(Command::Serve) => serve(self.settings()?),
             Some(Command::CheckConfig) => {
@@ -72,7 +92,41 @@ impl Cli {
             Some(Command::Restore) => print(&runtime()?.block_on(admin::restore(self.settings()?))?),
             Some(Command::PrintConfig { markdown: true }) => print(&config::as_markdown()),
             Some(Command::PrintConfig { markdown: false }) => print(&config::as_toml(&self.entries()?)),
+            Some(Command::Doctor { name, json }) => return runtime()?.block_on(self.doctor(name, *json)),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn doctor(&self, name: &str, json: bool) -> Result<ExitCode, StartError> {
+        let mut report = Report::new(move |finding| {
+            if !json {
+                // Whoever closed the pipe wants no more of it; the exit code still tells.
+                let _ = writeln!(std::io::stdout(), "{finding}");
+            }
+        });
+        let settings = match self.settings() {
+            Ok(settings) => settings,
+            Err(error) => {
+                let problems: Vec<_> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
+                let problems = problems.join(" ");
+                report.add("settings", Remark::note(format!("the defaults count here, since {problems}")));
+                config::load(None, [])?
+            }
+        };
+        let (doctor, remarks) = Doctor::new(&settings);
+        for remark in remarks {
+            report.add("settings", remark);
         }
+        let examined = doctor.examine(name, &mut report).await;
+        match json {
+            true => print(&serde_json::to_string_pretty(&report.to_json(name))?)?,
+            false => print(&format!("\n{}", report.summary(name)))?,
+        }
+        Ok(match (examined, report.is_well()) {
+            (false, _) => ExitCode::from(2),
+            (true, true) => ExitCode::SUCCESS,
+            (true, false) => ExitCode::FAILURE,
+        })
     }
 
     fn settings(&self) -> Result<Settings, StartError> {

@@ -12,6 +12,7 @@ pub mod app;
 pub mod assembly;
 pub mod cli;
 pub mod client_api;
+pub mod doctor;
 pub mod extract;
 pub mod health;
 pub mod listeners;

@@ -3,7 +3,7 @@
 use myelin_storage::federation::server_keys::KeyRow;
 use ruma::ServerName;
 use ruma::api::federation::discovery::ServerSigningKeys;
-use ruma::canonical_json::CanonicalJsonObject;
+use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::serde::Base64;
 use ruma::signatures::{PublicKeyMap, PublicKeySet, verify_json};
 
@@ -56,8 +56,7 @@ pub fn check(server: &ServerName, json: &str) -> Result<Checked, String> {
     if set.is_empty() {
         return Err("it has no keys".to_owned());
     }
-    verify_json(&PublicKeyMap::from([(server.to_string(), set.clone())]), &object)
-        .map_err(|error| error.to_string())?;
+    signed_by(server.as_str(), &set, &object)?;
     let old = keys.old_verify_keys.into_iter().map(|(id, old)| KeyRow {
         key_id: id.to_string(),
         public_key: old.key.encode(),
@@ -74,8 +73,22 @@ pub fn check(server: &ServerName, json: &str) -> Result<Checked, String> {
 /// The same for a document that a notary passes on, which it must have signed too.
 pub fn check_notarized(server: &ServerName, json: &str, notary: &PublicKeyMap) -> Result<Checked, String> {
     let object: CanonicalJsonObject = serde_json::from_str(json).map_err(|error| error.to_string())?;
-    verify_json(notary, &object).map_err(|error| format!("the notary's signature: {error}"))?;
+    for (name, keys) in notary {
+        signed_by(name, keys, &object).map_err(|error| format!("the notary's signature: {error}"))?;
+    }
     check(server, json)
+}
+
+/// Whether a server signed an object. `verify_json` looks at every signature that is there, and so refuses those of
+/// others, whose keys it does not have, and does not miss the one that is not there.
+fn signed_by(name: &str, keys: &PublicKeySet, object: &CanonicalJsonObject) -> Result<(), String> {
+    let all = object.get("signatures").and_then(CanonicalJsonValue::as_object);
+    let own = all.and_then(|all| all.get(name)).ok_or_else(|| format!("{name} has not signed it"))?;
+    let mut object = object.clone();
+    let own = CanonicalJsonObject::from([(name.to_owned(), own.clone())]);
+    object.insert("signatures".to_owned(), CanonicalJsonValue::Object(own));
+    verify_json(&PublicKeyMap::from([(name.to_owned(), keys.clone())]), &object)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -107,14 +120,37 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].valid_until_ts, LONGEST, "no document holds for longer than a week");
         assert_eq!(rows[1].valid_until_ts, 5);
+        let mut unsigned = document("example.org");
+        unsigned["signatures"] = json!({});
         for bad in [
             signed(&other, "example.org", document("example.org")),
             signed(&key, "other.example", document("other.example")),
             document("example.org").to_string(),
+            unsigned.to_string(),
             "{}".to_owned(),
             "[]".to_owned(),
         ] {
             assert!(check(name, &bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_notary_signs_besides() {
+        let [key, notary] = [1, 2].map(|seed| ServerKey::from_seed("a", &[seed; 32]).unwrap());
+        let name = <&ServerName>::try_from("example.org").unwrap();
+        let document = json!({
+            "server_name": name, "valid_until_ts": 1_000_000_000_000_i64, "old_verify_keys": {},
+            "verify_keys": { "ed25519:a": { "key": key.public_base64() } },
+        });
+        let own = signed(&key, "example.org", document.clone());
+        let both = signed(&notary, "notary.example", serde_json::from_str(&own).unwrap());
+        let public = Base64::parse(notary.public_base64()).unwrap();
+        let keys = PublicKeySet::from([("ed25519:a".to_owned(), public)]);
+        let notaries = PublicKeyMap::from([("notary.example".to_owned(), keys)]);
+        assert_eq!(check_notarized(name, &both, &notaries).unwrap().rows(0).len(), 1);
+        assert!(check(name, &both).is_ok(), "a signature of somebody else is none of its business");
+        assert!(check_notarized(name, &own, &notaries).is_err(), "the notary has not signed");
+        let alone = signed(&notary, "notary.example", document);
+        assert!(check_notarized(name, &alone, &notaries).is_err(), "the server has not signed");
     }
 }

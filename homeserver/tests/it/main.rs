@@ -10,6 +10,7 @@ mod crash;
 mod cross_origin;
 mod devices;
 mod docs;
+mod doctor;
 mod epochs;
 mod every_endpoint;
 mod federation;
