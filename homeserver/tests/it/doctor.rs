@@ -516,7 +516,7 @@ async fn records_that_lead_nowhere_and_addresses_that_are_denied() {
 
 #[tokio::test]
 async fn a_myelin_is_well() {
-    let setup = Setup::start_federated(1, None).await;
+    let setup = Setup::start_federated(1, None, &[]).await;
     let (trust, _) = Trust::new(&[&certificates().authority]);
     let report = examine(&Doctor { trust, ..doctor(443) }, &setup.name()).await;
     says(&report, "software", Outcome::Ok, &["Myelin"]);
