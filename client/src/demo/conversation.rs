@@ -12,18 +12,38 @@ use crate::{
 use anyhow::{Context, Result};
 use matrix_sdk::ruma::OwnedRoomId;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the demo plays.
 pub struct Scene {
     /// The homeservers: the first person's, and the second one's if it is another.
     pub servers: Vec<String>,
-    /// Where their data is, as far as it is known.
-    pub data: Vec<PathBuf>,
+    /// What they store, as far as it is known where.
+    pub stores: Vec<Store>,
     /// The registration token, where the servers ask for one.
     pub token: Option<String>,
     /// Where the devices of the demo keep their stores.
     pub devices: PathBuf,
+}
+
+/// Files of a server, which must hold every message, and none that can be read.
+pub struct Store {
+    /// What the table calls them.
+    pub label: &'static str,
+    /// Files and folders.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Store {
+    /// A server's folder.
+    pub fn new(label: &'static str, folder: &Path) -> Self {
+        Self { label, paths: vec![folder.to_owned()] }
+    }
+
+    /// Where given servers keep their data: which path is whose is not known.
+    pub fn given(paths: Vec<PathBuf>) -> Vec<Self> {
+        if paths.is_empty() { Vec::new() } else { vec![Self { label: "the server's files", paths }] }
+    }
 }
 
 /// The rooms of the demo.

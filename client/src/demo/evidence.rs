@@ -2,7 +2,7 @@
 //! should be.
 
 use super::{
-    conversation::Scene,
+    conversation::{Scene, Store},
     people::{Device, quiet},
     search::{Findings, search},
 };
@@ -132,26 +132,24 @@ impl Evidence {
     pub async fn search(&mut self, session: &Session, scene: &Scene, out: &Output) -> Result<()> {
         let progress = out.progress("Searching the server's files for the plain text");
         let texts: Vec<_> = self.sent.iter().map(|sent| sent.text.clone()).collect();
-        if scene.data.is_empty() {
+        if scene.stores.is_empty() {
             self.searched
                 .push("The server's files were not searched: --data says where they are.".to_owned());
-        } else {
-            let mut wanted = texts.clone();
-            for sent in &self.sent {
-                wanted.push(ciphertext(session, sent).await?);
-            }
-            let findings = in_background(scene.data.clone(), wanted).await?;
+        }
+        let mut wanted = texts.clone();
+        for sent in self.sent.iter().filter(|_| !scene.stores.is_empty()) {
+            wanted.push(ciphertext(session, sent).await?);
+        }
+        for Store { label, paths } in &scene.stores {
+            let findings = in_background(paths.clone(), wanted.clone()).await?;
             let (plain, cipher) = findings.found.split_at(texts.len());
             for (i, found) in plain.iter().enumerate() {
-                self.expect(
-                    format!("the server's files do not hold the plain text of message {}", i + 1),
-                    !found,
-                );
+                self.expect(format!("{label} do not hold the plain text of message {}", i + 1), !found);
             }
             for (i, found) in cipher.iter().enumerate() {
-                self.expect(format!("the server's files hold the ciphertext of message {}", i + 1), *found);
+                self.expect(format!("{label} hold the ciphertext of message {}", i + 1), *found);
             }
-            self.note_search("the server's files", &findings, plain);
+            self.note_search(label, &findings, plain);
         }
         let findings = in_background(vec![scene.devices.clone()], texts).await?;
         for (i, found) in findings.found.iter().enumerate() {

@@ -1,5 +1,6 @@
-//! A homeserver of the demo's own: a process on a free port of the loopback interface.
+//! A homeserver of the demo's own: a process on free ports of the loopback interface.
 
+use super::authority::{Authority, Certificate};
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -16,8 +17,22 @@ use tokio::process::{Child, Command};
 /// How long a start or an end may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Which homeserver is started, and how.
+pub struct Plan<'a> {
+    /// The program; without one it is looked for.
+    pub program: Option<&'a Path>,
+    /// Where its data and its log go.
+    pub folder: &'a Path,
+    /// What its files are called.
+    pub label: &'a str,
+    /// The authority by which it and other servers trust each other; without one it speaks with none.
+    pub authority: Option<&'a Authority>,
+}
+
 /// A running homeserver.
 pub struct Server {
+    /// Its name, as it stands in its users' ids.
+    pub name: String,
     /// Its address for clients.
     pub url: String,
     /// Where it keeps its data.
@@ -26,29 +41,64 @@ pub struct Server {
     child: Child,
 }
 
+/// The port for other servers, and what TLS on it needs.
+struct Border<'a> {
+    port: u16,
+    authority: &'a Path,
+    certificate: Certificate,
+}
+
 /// How the server is told what to do: the one place that knows the names of its settings.
-fn settings(port: u16, data: &Path) -> Vec<(&'static str, String)> {
-    vec![
-        ("MYELIN_SERVER_NAME", format!("localhost:{port}")),
+fn settings(name: &str, port: u16, data: &Path, border: Option<&Border<'_>>) -> Vec<(&'static str, String)> {
+    let mut settings = vec![
+        ("MYELIN_SERVER_NAME", name.to_owned()),
         ("MYELIN_DATA_DIR", data.display().to_string()),
         ("MYELIN_LISTENERS_0_BIND", format!("127.0.0.1:{port}")),
         ("MYELIN_REGISTRATION_MODE", "open".to_owned()),
         ("MYELIN_LIMITS_RATE_LIMITS", "false".to_owned()),
-    ]
+    ];
+    if let Some(Border { port, authority, certificate }) = border {
+        settings.extend([
+            ("MYELIN_LISTENERS_1_BIND", format!("127.0.0.1:{port}")),
+            ("MYELIN_LISTENERS_1_SERVE", "federation".to_owned()),
+            ("MYELIN_LISTENERS_1_TLS_CERTIFICATE", certificate.chain.display().to_string()),
+            ("MYELIN_LISTENERS_1_TLS_PRIVATE_KEY", certificate.key.display().to_string()),
+            ("MYELIN_FEDERATION_EXTRA_CA_CERTIFICATES", authority.display().to_string()),
+            // The other server is on this machine, and nobody else is asked.
+            ("MYELIN_FEDERATION_DENIED_IP_RANGES", String::new()),
+            ("MYELIN_FEDERATION_TRUSTED_KEY_SERVERS", String::new()),
+        ]);
+    }
+    settings
+}
+
+/// A port that is free now and, in all likelihood, a moment later.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Server {
-    /// Starts a server with its data in `folder` and waits until it answers.
-    pub async fn start(program: Option<&Path>, folder: &Path, out: &Output) -> Result<Self> {
+    /// Starts a server and waits until it answers.
+    pub async fn start(plan: Plan<'_>, out: &Output) -> Result<Self> {
+        let Plan { program, folder, label, authority } = plan;
         let program = match program {
             Some(program) => program.to_owned(),
             None => find_program()?,
         };
-        let data = folder.join("server");
+        let data = folder.join(label);
         fs::create_dir(&data)?;
-        let log = folder.join("server.log");
-        // Free now and, in all likelihood, a moment later.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let log = folder.join(format!("{label}.log"));
+        let port = free_port()?;
+        let border = match authority {
+            Some(authority) => Some(Border {
+                port: free_port()?,
+                authority: &authority.file,
+                certificate: authority.certify(label)?,
+            }),
+            None => None,
+        };
+        // Other servers take the port from the name.
+        let name = format!("localhost:{}", border.as_ref().map_or(port, |border| border.port));
         let log_file = File::create(&log)?;
         let began = Instant::now();
         // Variables of ours that are meant for something else (the client, tests, another server) would be refused or,
@@ -61,7 +111,7 @@ impl Server {
         }
         let child = command
             .arg("serve")
-            .envs(settings(port, &data))
+            .envs(settings(&name, port, &data, border.as_ref()))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log_file.try_clone()?)
@@ -69,21 +119,31 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} could not be started", program.display()))?;
-        let mut server = Self { url: format!("http://127.0.0.1:{port}"), data, log, child };
+        let mut server = Self { name, url: format!("http://127.0.0.1:{port}"), data, log, child };
         let progress = out.progress("Starting a homeserver");
         server.wait_until_it_answers().await?;
         drop(progress);
-        let milliseconds = began.elapsed().as_millis();
+        server.tell_start(began.elapsed().as_millis(), border.as_ref(), out)?;
+        Ok(server)
+    }
+
+    fn tell_start(&self, milliseconds: u128, border: Option<&Border<'_>>, out: &Output) -> Result<()> {
+        let Self { name, url, data, .. } = self;
+        let federation = border.map(|border| format!("https://127.0.0.1:{}", border.port));
+        let to_others = match &federation {
+            Some(federation) => format!(" and, for other servers, at {federation}"),
+            None => String::new(),
+        };
         out.report(
             "server",
-            json!({ "url": server.url, "data": server.data, "milliseconds": milliseconds }),
+            json!({
+                "name": name, "url": url, "federation": federation, "data": data, "milliseconds": milliseconds,
+            }),
             format!(
-                "A homeserver runs at {} (after {milliseconds} ms); its data is in {}.",
-                server.url,
-                server.data.display()
+                "The homeserver {name} runs at {url}{to_others} (after {milliseconds} ms); its data is in {}.",
+                data.display()
             ),
-        )?;
-        Ok(server)
+        )
     }
 
     async fn wait_until_it_answers(&mut self) -> Result<()> {
@@ -123,8 +183,8 @@ impl Server {
         let milliseconds = began.elapsed().as_millis();
         out.report(
             "server_ended",
-            json!({ "milliseconds": milliseconds }),
-            format!("\nThe homeserver has ended (after {milliseconds} ms)."),
+            json!({ "name": self.name, "milliseconds": milliseconds }),
+            format!("The homeserver {} has ended (after {milliseconds} ms).", self.name),
         )
     }
 }

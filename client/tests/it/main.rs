@@ -6,5 +6,6 @@
 
 mod commands;
 mod encryption;
+mod federated;
 mod foreign;
 mod world;

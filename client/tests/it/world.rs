@@ -14,12 +14,17 @@ use tempfile::TempDir;
 
 /// The server to test against; None (loudly) if there is none.
 pub fn server(test: &str) -> Option<String> {
-    let server = std::env::var("MYELIN_TEST_SERVER").ok();
-    if server.is_none() {
+    given("MYELIN_TEST_SERVER", test)
+}
+
+/// What a variable gives to a test; None (loudly) if it is not set.
+pub fn given(variable: &str, test: &str) -> Option<String> {
+    let value = std::env::var(variable).ok();
+    if value.is_none() {
         // Past the capture of the test harness, so that nobody takes this for a pass.
-        let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: MYELIN_TEST_SERVER is not set");
+        let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: {variable} is not set");
     }
-    server
+    value
 }
 
 /// People whose devices live in one temporary folder.

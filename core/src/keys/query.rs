@@ -58,7 +58,7 @@ pub async fn for_server(server: &Server, wanted: Wanted) -> Result<Answer> {
 }
 
 /// Asks other servers.
-async fn of_others(server: &Server, wanted: Wanted) -> Answer {
+pub(super) async fn of_others(server: &Server, wanted: Wanted) -> Answer {
     let mut by_server: BTreeMap<OwnedServerName, Wanted> = BTreeMap::new();
     for (user, devices) in wanted {
         by_server.entry(user.server_name().to_owned()).or_default().insert(user, devices);
@@ -111,7 +111,7 @@ async fn cross_signed(
 }
 
 /// The public key in the JSON of a cross-signing key, which has one.
-fn public_key(json: &str) -> Option<String> {
+pub(super) fn public_key(json: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Key {
         keys: BTreeMap<String, String>,

@@ -1,6 +1,6 @@
 //! Signatures that users make on their devices, on their own master key and on other users' master keys.
 
-use super::{object, signatures_by, signed_part, verifies};
+use super::{object, query, signatures_by, signed_part, verifies};
 use crate::error::Result;
 use crate::server::Server;
 use myelin_storage::keys::cross_signing::{self, CrossSigningRow, SignatureRow};
@@ -36,7 +36,8 @@ struct Stored {
 pub async fn upload(server: &Server, user_pk: i64, user_id: &UserId, signed: Signed) -> Result<Failures> {
     let ids: Vec<&str> = signed.keys().map(|user| user.as_str()).collect();
     let users: HashMap<String, i64> = server.ids.find_users(&ids).await?.into_iter().collect();
-    let stored = Stored::read(server, user_pk, user_id, users.values().copied().collect()).await?;
+    let mut stored = Stored::read(server, user_pk, user_id, users.values().copied().collect()).await?;
+    stored.cross_signing.extend(of_others(server, &users, &signed).await);
     let mut failures = Failures::new();
     let mut good = Vec::new();
     for (target_id, keys) in &signed {
@@ -73,6 +74,28 @@ pub async fn upload(server: &Server, user_pk: i64, user_id: &UserId, signed: Sig
             .await?;
     }
     Ok(failures)
+}
+
+/// The master keys of those users of other servers whose keys are signed. They are not kept here, so their servers are
+/// asked; the signatures are kept here alone, for who made them.
+async fn of_others(server: &Server, users: &HashMap<String, i64>, signed: &Signed) -> Vec<CrossSigningRow> {
+    let others = signed.keys().filter(|user| user.server_name() != server.name());
+    let wanted: query::Wanted = others.map(|user| (user.clone(), Vec::new())).collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let found = query::of_others(server, wanted).await.master_keys;
+    let row = |(user, key): (OwnedUserId, Box<RawValue>)| {
+        // What another server damaged is as good as not there.
+        object(key.get()).ok()?;
+        Some(CrossSigningRow {
+            user_pk: *users.get(user.as_str())?,
+            usage: "master".to_owned(),
+            public_key: query::public_key(key.get())?,
+            json: key.get().to_owned(),
+        })
+    };
+    found.into_iter().filter_map(row).collect()
 }
 
 impl Stored {

@@ -1,6 +1,8 @@
 //! Two servers: what their users see of each other.
 
+use ruma::{canonical_json::CanonicalJsonObject, signatures::to_canonical_json_string_for_signing};
 use serde_json::{Value, json};
+use vodozemac::Ed25519SecretKey;
 
 use crate::pair::each_pair;
 use crate::support::{User, ok, refused};
@@ -124,6 +126,72 @@ async fn keys_and_messages_for_devices_cross_the_border() {
         let gone = json!({ "device_keys": { "@x:127.0.0.1:1": [] } });
         let keys = ok(pair.one.post("/_matrix/client/v3/keys/query", &*alice.token, gone).await);
         assert!(keys["failures"]["127.0.0.1:1"].is_object(), "{keys}");
+    })
+    .await;
+}
+
+/// A cross-signing key of a user.
+fn cross_signing_key(user: &User, usage: &str, key: &Ed25519SecretKey) -> Value {
+    let public = key.public_key().to_base64();
+    json!({ "user_id": user.id, "usage": [usage], "keys": { format!("ed25519:{public}"): public } })
+}
+
+/// An object with a user's signature by a cross-signing key; gives the signature too.
+fn signed(mut object: Value, user: &User, key: &Ed25519SecretKey) -> (Value, String) {
+    let canonical: CanonicalJsonObject = serde_json::from_value(object.clone()).unwrap();
+    let text = to_canonical_json_string_for_signing(&canonical).unwrap();
+    let signature = key.sign(text.as_bytes()).to_base64();
+    object["signatures"][&user.id][format!("ed25519:{}", key.public_key().to_base64())] = json!(signature);
+    (object, signature)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_verified_somebody_elsewhere_sees_that_and_nobody_else_does() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room =
+            pair.one.create_room(&alice, json!({ "preset": "private_chat", "invite": [bob.id] })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        let mut masters = Vec::new();
+        let user_signing = Ed25519SecretKey::new();
+        for (setup, user) in [(&pair.one, &alice), (&pair.two, &bob)] {
+            let (master, self_signing) = (Ed25519SecretKey::new(), Ed25519SecretKey::new());
+            let below = |usage, key| signed(cross_signing_key(user, usage, key), user, &master).0;
+            let keys = json!({
+                "master_key": cross_signing_key(user, "master", &master),
+                "self_signing_key": below("self_signing", &self_signing),
+                "user_signing_key": below("user_signing", &user_signing),
+            });
+            let path = "/_matrix/client/v3/keys/device_signing/upload";
+            ok(setup.post(path, &*user.token, keys).await);
+            masters.push((master.public_key().to_base64(), cross_signing_key(user, "master", &master)));
+        }
+        let (public, key) = masters.pop().unwrap();
+        let since = pair.one.since(&alice).await;
+        let (good, signature) = signed(key.clone(), &alice, &user_signing);
+        let mut bad = good.clone();
+        bad["usage"] = json!(["master", "more"]);
+        let path = "/_matrix/client/v3/keys/signatures/upload";
+        let upload = |keys: Value| pair.one.post(path, &*alice.token, json!({ &bob.id: { &public: keys } }));
+        let failed = ok(upload(bad).await);
+        assert_eq!(failed["failures"][&bob.id][&public]["errcode"], "M_INVALID_SIGNATURE", "{failed}");
+        let taken = ok(upload(good).await);
+        assert!(taken["failures"].as_object().is_none_or(|failures| failures.is_empty()), "{taken}");
+        // Her other devices hear of it.
+        pair.one
+            .sync_from_until(Some(&since), &alice, "what she signed", |body| {
+                let changed = body["device_lists"]["changed"].as_array()?;
+                changed.iter().find(|user| *user == bob.id.as_str()).map(drop)
+            })
+            .await;
+        let signer = format!("ed25519:{}", user_signing.public_key().to_base64());
+        for (setup, user, sees) in [(&pair.one, &alice, json!(signature)), (&pair.two, &bob, Value::Null)] {
+            let query = json!({ "device_keys": { &bob.id: [] } });
+            let keys = ok(setup.post("/_matrix/client/v3/keys/query", &*user.token, query).await);
+            let master = &keys["master_keys"][&bob.id];
+            assert_eq!(master["keys"], key["keys"], "{keys}");
+            assert_eq!(master["signatures"][&alice.id][&signer], sees, "{keys}");
+        }
     })
     .await;
 }
