@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::rooms::cache::Room;
+use crate::rooms::lookup::membership_of;
 use crate::rooms::state::NodeId;
+use crate::rooms::visibility::Membership;
 use crate::server::Server;
 use myelin_storage::rooms::memberships;
 use ruma::events::room::server_acl::RoomServerAclEventContent;
@@ -15,6 +17,12 @@ use std::sync::Arc;
 pub(crate) struct Present {
     root: NodeId,
     servers: Arc<BTreeSet<OwnedServerName>>,
+}
+
+/// The server of the user whose member event stands at a key of the state.
+fn server_of_member(kind: &str, key: &str) -> Option<OwnedServerName> {
+    let server = key.split_once(':').filter(|_| kind == "m.room.member")?.1;
+    OwnedServerName::try_from(server).ok()
 }
 
 impl Server {
@@ -31,6 +39,32 @@ impl Server {
             *room.servers.lock() = Some(Present { root, servers: servers.clone() });
         }
         Ok(servers)
+    }
+
+    /// The servers that had joined members in a state of the room, which may be an older one: what was said then is for
+    /// them, and not for those that came since.
+    pub async fn servers_at(&self, room: &Room, root: NodeId) -> Result<Arc<BTreeSet<OwnedServerName>>> {
+        let now = self.servers_in(room).await?;
+        let current = self.current_root(room).await?;
+        let mut doubtful = BTreeSet::new();
+        for (from, to) in [(root, current), (current, root)] {
+            let changes = self.state_since(room, from, to).await?;
+            doubtful.extend(changes.iter().filter_map(|(kind, key, _)| server_of_member(kind, key)));
+        }
+        doubtful.remove(self.name());
+        if doubtful.is_empty() {
+            return Ok(now);
+        }
+        let state = self.full_state(room, root).await?;
+        let of_doubtful = |(kind, key, pk): &(Arc<str>, Arc<str>, i64)| {
+            server_of_member(kind, key).is_some_and(|server| doubtful.contains(&server)).then_some(*pk)
+        };
+        let members: Vec<i64> = state.iter().filter_map(of_doubtful).collect();
+        let members = self.rooms.events(&members).await?;
+        let joined = members.iter().filter(|event| membership_of(Some(event)) == Membership::Join);
+        let mut servers: BTreeSet<OwnedServerName> = now.difference(&doubtful).cloned().collect();
+        servers.extend(joined.filter_map(|event| server_of_member(&event.kind, event.state_key.as_deref()?)));
+        Ok(Arc::new(servers))
     }
 
     async fn servers_of_members(&self, room: &Room, membership: i64) -> Result<BTreeSet<OwnedServerName>> {

@@ -43,14 +43,23 @@ async fn missed(inner: &Inner, destination: &Destination, since: i64, upto: i64)
     let shared = rooms::of_server(&mut connection, destination.name.as_str()).await?;
     let mut moved = events::rooms_after(&mut connection, &shared, since).await?;
     moved.sort_by_key(|(_, newest)| std::cmp::Reverse(*newest));
-    let mut found = Vec::new();
+    let mut newest_of = Vec::with_capacity(moved.len());
     for (room_pk, _) in moved {
         let newest =
             events::between(&mut connection, room_pk, since, upto, Order::NewestFirst, OF_ROOM).await?;
-        let pks: Vec<i64> = newest.iter().rev().map(|(_, pk)| *pk).collect();
+        newest_of.push((room_pk, newest.iter().rev().map(|(_, pk)| *pk).collect::<Vec<i64>>()));
+    }
+    drop(connection);
+    let mut found = Vec::new();
+    for (room_pk, pks) in newest_of {
         let stored = inner.server.rooms.events(&pks).await?;
-        let ours = |event: &&_| is_ours(inner, event);
-        found.extend(stored.iter().filter(ours).map(|event| event.pk));
+        let room = inner.server.rooms.by_pk(room_pk).await?;
+        for event in stored.iter().filter(|event| is_ours(inner, event)) {
+            // It may have come into the room, or left it for a while, since.
+            if inner.server.servers_at(&room, event.state_root).await?.contains(&destination.name) {
+                found.push(event.pk);
+            }
+        }
     }
     Ok(found)
 }

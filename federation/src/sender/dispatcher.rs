@@ -169,10 +169,11 @@ pub(super) fn is_ours(inner: &Inner, event: &Stored) -> bool {
     (is_own && event.flags & TOLD == 0) || event.flags & FORWARDED != 0
 }
 
-/// The servers that are to get an event: those in the room, and that of somebody who is put out by it.
+/// The servers that are to get an event: those that were in the room when it was made, and that of somebody who is put
+/// out by it.
 async fn destinations_of(inner: &Inner, event: &Stored) -> Result<BTreeSet<OwnedServerName>> {
     let room = inner.server.rooms.by_pk(event.room_pk).await?;
-    let mut servers = (*inner.server.servers_in(&room).await?).clone();
+    let mut servers = (*inner.server.servers_at(&room, event.state_root).await?).clone();
     if &*event.kind == "m.room.member"
         && matches!(event.membership().as_deref(), Some("leave" | "ban"))
         && let Some(target) = event.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok())

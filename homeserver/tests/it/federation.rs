@@ -463,3 +463,37 @@ async fn an_event_that_is_not_here_can_be_redacted() {
     })
     .await;
 }
+
+/// What was said is for those who were there then, whenever it is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_in_a_room_at_an_event() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let wish = json!({ "preset": "public_chat", "room_version": "11" });
+        let room = pair.one.create_room(&alice, wish).await;
+        let before = pair.one.say(&alice, &room, "before").await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        let between = pair.one.say(&alice, &room, "between").await;
+        pair.two.until_seen(&bob, &room, "between").await;
+        let since = pair.one.since(&alice).await;
+        ok(pair.two.post(&format!("/_matrix/client/v3/rooms/{room}/leave"), &*bob.token, json!({})).await);
+        pair.one
+            .sync_from_until(Some(&since), &alice, "bob leaves", |body| {
+                let events = body["rooms"]["join"][&room]["timeline"]["events"].as_array()?;
+                events.iter().find(|event| event["content"]["membership"] == "leave").map(drop)
+            })
+            .await;
+        let after = pair.one.say(&alice, &room, "after").await;
+        let core = &pair.one.cores[0];
+        core.fresh().await.unwrap();
+        let room = core.rooms.get(<&ruma::RoomId>::try_from(&*room).unwrap()).await.unwrap();
+        for (event, were_there) in [(before, 1), (between, 2), (after, 1)] {
+            let id = <&ruma::EventId>::try_from(&*event).unwrap();
+            let root = core.rooms.event_by_id(id).await.unwrap().unwrap().state_root;
+            let servers = core.servers_at(&room, root).await.unwrap();
+            assert_eq!(servers.len(), were_there, "{servers:?}");
+            assert!(servers.contains(core.name()));
+        }
+    })
+    .await;
+}
