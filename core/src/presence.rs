@@ -310,9 +310,6 @@ impl Server {
         met: &[i64],
         is_wanted: impl Fn(&UserId) -> bool,
     ) -> Result<Vec<Box<RawValue>>> {
-        if !self.settings.presence.enabled {
-            return Ok(Vec::new());
-        }
         let mut users: HashSet<i64> = self.presence.since(serial).into_iter().collect();
         users.extend(met);
         let others: Vec<i64> = users.iter().copied().filter(|user| *user != user_pk).collect();

@@ -10,10 +10,11 @@ use crate::sync::filter;
 use myelin_storage::changes::{HISTORY, OUTLIER, REJECTED, SOFT_FAILED};
 use myelin_storage::rooms::{events, memberships, state};
 use ruma::api::client::filter::RoomEventFilter;
-use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 type Shown = Vec<Box<RawValue>>;
 
@@ -131,8 +132,12 @@ impl Server {
         {
             let wanted = limit - chosen.len();
             let page = self.page(&reading, point, span.1, backwards, wanted).await?;
+            let gaps = match backwards && (fetches > 0 || page.end.is_none()) {
+                true => self.gaps_to_fill(&reading, &page).await?,
+                false => Vec::new(),
+            };
             if fetches > 0 {
-                let fetched = self.fetch_history(&reading, &page, wanted).await?;
+                let fetched = self.fetch_history(&reading.room, &gaps, wanted).await?;
                 fetches = if fetched { fetches - 1 } else { 0 };
                 if fetched {
                     continue;
@@ -140,10 +145,7 @@ impl Server {
             }
             from = page.end;
             // What is missing may be had another time.
-            let ends_at_gap = backwards
-                && from.is_none()
-                && !page.events.is_empty()
-                && !self.gaps_behind(&reading.room, &page).await?.is_empty();
+            let ends_at_gap = from.is_none() && !page.events.is_empty() && !gaps.is_empty();
             looked += page.events.len();
             let joined = reading.joined_until();
             let visible = self.visible_events(&reading.room, reader, joined, page.events).await?;
@@ -164,22 +166,26 @@ impl Server {
         Ok(Messages { start, end: from, chunk, state })
     }
 
-    /// Asks other servers for what lies behind a page, if something is missing there. Says whether the page is to be
-    /// read again.
-    async fn fetch_history(&self, reading: &Reading, page: &Page, wanted: usize) -> Result<bool> {
-        let Ok(remote) = self.remote() else { return Ok(false) };
-        if !reading.joined || self.servers_in(&reading.room).await?.len() < 2 {
-            return Ok(false);
+    /// What is missing behind a page, where other servers may have it and the reader may see it.
+    async fn gaps_to_fill(&self, reading: &Reading, page: &Page) -> Result<Vec<OwnedEventId>> {
+        let alone = self.remote().is_err() || self.servers_in(&reading.room).await?.len() < 2;
+        if alone || !reading.joined {
+            return Ok(Vec::new());
         }
-        let gaps = self.gaps_behind(&reading.room, page).await?;
+        self.gaps_behind(&reading.room, page).await
+    }
+
+    /// Asks other servers for what lies in gaps. Says whether the page is to be read again.
+    async fn fetch_history(&self, room: &Arc<Room>, gaps: &[OwnedEventId], wanted: usize) -> Result<bool> {
+        let Ok(remote) = self.remote() else { return Ok(false) };
         if gaps.is_empty() {
             return Ok(false);
         }
-        match remote.backfill(&reading.room, &gaps, wanted.max(LEAST_FETCHED)).await {
+        match remote.backfill(room, gaps, wanted.max(LEAST_FETCHED)).await {
             Ok(new) => Ok(new > 0),
             Err(error) => {
                 // The reader gets what is here.
-                tracing::debug!(%error, room = %reading.room.id, "history could not be fetched");
+                tracing::debug!(%error, room = %room.id, "history could not be fetched");
                 Ok(false)
             }
         }

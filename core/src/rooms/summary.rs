@@ -123,17 +123,23 @@ impl Server {
         }
     }
 
+    /// A room with its summary, if it is here.
+    async fn summary_here(&self, room_id: &RoomId) -> Result<Option<(Arc<Room>, Summary)>> {
+        let Some(room) = self.rooms.find(room_id).await? else { return Ok(None) };
+        if !self.is_in(&room).await? {
+            return Ok(None);
+        }
+        let summary = self.room_summary(&room).await?;
+        Ok(Some((room, summary)))
+    }
+
     /// A room with its summary, if it is here and somebody may see it.
     pub(crate) async fn shown_summary(
         &self,
         room_id: &RoomId,
         user: Option<&UserId>,
     ) -> Result<Option<(Arc<Room>, Summary)>> {
-        let Some(room) = self.rooms.find(room_id).await? else { return Ok(None) };
-        if !self.is_in(&room).await? {
-            return Ok(None);
-        }
-        let summary = self.room_summary(&room).await?;
+        let Some((room, summary)) = self.summary_here(room_id).await? else { return Ok(None) };
         Ok(self.may_preview(&room, &summary, user).await?.then_some((room, summary)))
     }
 
@@ -180,11 +186,7 @@ impl Server {
         room_id: &RoomId,
         server: &ServerName,
     ) -> Result<Option<(Arc<Room>, Summary)>> {
-        let Some(room) = self.rooms.find(room_id).await? else { return Ok(None) };
-        if !self.is_in(&room).await? {
-            return Ok(None);
-        }
-        let summary = self.room_summary(&room).await?;
+        let Some((room, summary)) = self.summary_here(room_id).await? else { return Ok(None) };
         let mut may_see = summary.room.is_open(&room) || self.is_expected(&room, server).await?;
         for allowed in &summary.allowed_room_ids {
             may_see = may_see

@@ -190,10 +190,9 @@ impl Server {
             return Ok(List::default());
         }
         // Who begins to share a room is named there, and others now and then.
-        let mut met = Vec::new();
-        for user in &answer.device_lists.changed {
-            met.extend(self.ids.find_user(user.as_str()).await?);
-        }
+        let met: Vec<&str> = answer.device_lists.changed.iter().map(|user| user.as_str()).collect();
+        let met: Vec<i64> =
+            self.ids.find_users(&met).await?.into_iter().map(|(_, user_pk)| user_pk).collect();
         let filter = &ask.filter.presence;
         let wanted = |user: &UserId| filter::wants(filter, "m.presence", Some(user));
         Ok(self.presence_events(ask.reader.user_pk, serial, &met, wanted).await?.into())
