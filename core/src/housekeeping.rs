@@ -13,6 +13,9 @@
 //! * transaction ids after a day, as in Synapse: a client that was away for longer does not repeat its requests.
 //! * user-interactive sessions, refresh tokens and login tokens when they have expired. An expired access token stays as
 //!   long as its device, since it still tells a client to log in softly.
+//! * the links of device lists' chains with the entries of the log; whoever misses one asks for the whole list.
+//! * device lists of other servers' users who share no room with this server any more.
+//! * to-device messages for servers that have not answered for 90 days.
 //! * the batch numbers of processes that are gone and have written nothing between two passes.
 //!
 //! What stays although it says "deleted": account data without content. It is one row for each type that a client ever
@@ -21,6 +24,8 @@
 
 use crate::error::Result;
 use crate::server::Server;
+use myelin_storage::federation::outbox;
+use myelin_storage::keys::{device_lists, remote_device_lists};
 use myelin_storage::{log, replicas, transaction_ids, users};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -34,6 +39,8 @@ const TICK: Duration = Duration::from_secs(60);
 pub const HOUR: i64 = 3_600_000;
 /// How long entries of the log and transaction ids are kept, in milliseconds.
 pub const DAY: i64 = 24 * HOUR;
+/// How long messages are kept for a server that does not answer, in milliseconds: 90 days.
+pub const GIVEN_UP: i64 = 90 * DAY;
 /// Newest entries of the log that are always kept.
 pub const KEPT: i64 = 16_384;
 /// Rows that are deleted in one unit.
@@ -57,6 +64,12 @@ pub struct Housekeeping {
 pub struct Tidied {
     /// Entries of the log.
     pub entries: u64,
+    /// Links of the chains of device lists.
+    pub links: u64,
+    /// Device lists of users who share no room with this server.
+    pub device_lists: u64,
+    /// Messages for servers that do not come back.
+    pub outbox: u64,
     /// Transaction ids.
     pub transaction_ids: u64,
     /// Sessions and tokens that had expired.
@@ -118,9 +131,12 @@ impl Server {
         let now = self.now_ms();
         let Some(old) = self.begin_pass(now).await? else { return Ok(None) };
         let upto = old.min(self.log.visible() - KEPT);
-        let day_ago = now - DAY;
+        let (day_ago, long_ago) = (now - DAY, now - GIVEN_UP);
         let mut tidied = Tidied {
             entries: in_pieces!(self, |tx| log::trim(tx, upto, PIECE)),
+            links: in_pieces!(self, |tx| device_lists::trim_links(tx, upto, PIECE)),
+            device_lists: in_pieces!(self, |tx| remote_device_lists::delete_unshared(tx, PIECE)),
+            outbox: in_pieces!(self, |tx| outbox::delete_of_failing(tx, long_ago, PIECE)),
             transaction_ids: in_pieces!(self, |tx| transaction_ids::delete_older(tx, day_ago, PIECE)),
             ..Tidied::default()
         };

@@ -1,7 +1,7 @@
 //! What the core needs from outside, as traits with few methods: tests hand in their own.
 
 use crate::error::Result;
-use crate::keys::{claim, query};
+use crate::keys::{claim, query, remote_device_lists};
 use crate::rooms::append::Draft;
 use crate::rooms::cache::Room;
 use crate::rooms::directory::{Listing, Search};
@@ -80,6 +80,8 @@ pub trait Remote: Send + Sync + 'static {
         server: &'a ServerName,
         wanted: query::Wanted,
     ) -> BoxFuture<'a, Result<query::Answer>>;
+    /// The whole device list of a user of another server.
+    fn device_list<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<remote_device_lists::List>>;
     /// One-time keys of users of one other server.
     fn claim_keys<'a>(
         &'a self,

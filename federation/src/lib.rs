@@ -21,6 +21,7 @@ pub mod server_keys;
 use myelin_core::Result;
 use myelin_core::server::Server;
 use outbound::request::Client;
+use receive::device_lists::Renewals;
 use sender::Sender;
 use server_keys::Keys;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub struct Federation {
     /// Tells them what happened.
     pub sender: Sender,
     joining: join::Joining,
+    device_lists: Renewals,
 }
 
 impl Federation {
@@ -50,6 +52,7 @@ impl Federation {
             keys,
             sender,
             joining: join::Joining::default(),
+            device_lists: Renewals::new(server.clone()),
         });
         server.set_remote(federation.clone());
         Ok(federation)

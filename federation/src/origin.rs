@@ -37,8 +37,7 @@ pub async fn verify<B: AsRef<[u8]>>(
     claim
         .verify_http_request(request, server.name(), &keys)
         .map_err(|error| refused(format!("the signature is wrong: {error}")))?;
-    if federation.client.backoff.answered(server, &claim.origin).await {
-        federation.sender.wake(&claim.origin);
-    }
+    federation.client.backoff.answered(server, &claim.origin).await;
+    federation.sender.wake(&claim.origin);
     Ok(claim.origin)
 }

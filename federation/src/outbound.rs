@@ -2,6 +2,7 @@
 
 mod backfill;
 pub mod backoff;
+mod device;
 mod directory;
 pub mod discovery;
 pub mod dns;

@@ -5,6 +5,7 @@
 //! server has (`/get_missing_events`); where the oldest of that follow events that are not here, the states after these
 //! (`/state_ids` and `/event`, or `/state`); auth events by `/event_auth`.
 
+pub(crate) mod device_lists;
 mod edus;
 mod missing;
 pub mod transaction;

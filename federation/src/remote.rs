@@ -3,7 +3,7 @@
 use crate::Federation;
 use futures_util::future::BoxFuture;
 use myelin_core::Result;
-use myelin_core::keys::{claim, query};
+use myelin_core::keys::{claim, query, remote_device_lists};
 use myelin_core::ports::{Remote, Wish};
 use myelin_core::rooms::append::Draft;
 use myelin_core::rooms::cache::Room;
@@ -70,6 +70,10 @@ impl Remote for Federation {
         wanted: query::Wanted,
     ) -> BoxFuture<'a, Result<query::Answer>> {
         Box::pin(self.remote_keys(server, wanted))
+    }
+
+    fn device_list<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<remote_device_lists::List>> {
+        Box::pin(self.remote_device_list(user))
     }
 
     fn claim_keys<'a>(

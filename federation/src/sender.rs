@@ -14,6 +14,7 @@
 
 mod catch_up;
 mod destination;
+mod device_lists;
 mod dispatcher;
 mod edus;
 

@@ -58,7 +58,7 @@ pub async fn announce_device_lists(tx: &mut Tx) -> Result<()> {
     const USERS: Sql = Sql::both("/* whole */ SELECT DISTINCT user_pk FROM devices ORDER BY user_pk");
     let users: Result<Vec<i64>> = tx.all(USERS, &[]).await?.iter().map(|row| row.int(0)).collect();
     for user_pk in users? {
-        device_lists::changed(tx, user_pk).await?;
+        device_lists::changed(tx, user_pk, device_lists::Change::Whole).await?;
     }
     Ok(())
 }

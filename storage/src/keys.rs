@@ -7,3 +7,4 @@ pub mod device_keys;
 pub mod device_lists;
 pub mod fallback_keys;
 pub mod one_time_keys;
+pub mod remote_device_lists;

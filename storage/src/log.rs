@@ -41,7 +41,8 @@ kinds! {
     ToDevice = 6,
     /// A device's one-time or fallback keys changed in number. Scope: user. Object: device.
     KeyCounts = 7,
-    /// A user's devices or cross-signing keys changed. Scope: user. Object: 0.
+    /// A user's devices or cross-signing keys changed. Scope: user. Object: what other servers are told of it
+    /// ([`crate::keys::device_lists::Told`]).
     DeviceList = 8,
     /// Access tokens were revoked or a device deleted: caches forget the user's. Scope: user. Object: device or 0.
     Tokens = 9,

@@ -18,6 +18,7 @@ const SCRIPTS: &[&str] = &[
     include_str!("migrations/0005_federation.sql"),
     include_str!("migrations/0006_directory.sql"),
     include_str!("migrations/0007_timestamps.sql"),
+    include_str!("migrations/0008_device_lists.sql"),
 ];
 
 /// The newest version of the schema.

@@ -121,6 +121,12 @@ pub const KEYS: &[Key] = &[
         "Whether other servers may read this server's directory of rooms.",
     ),
     key(
+        "federation.device_names",
+        Kind::Bool,
+        "false",
+        "Whether other servers see how users named their devices.",
+    ),
+    key(
         "presence.enabled",
         Kind::Bool,
         "false",

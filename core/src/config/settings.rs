@@ -128,6 +128,8 @@ pub struct Federation {
     pub trusted_key_servers: Vec<OwnedServerName>,
     /// Whether others may read the directory of rooms.
     pub public_rooms: bool,
+    /// Whether others see the names of devices.
+    pub device_names: bool,
 }
 
 /// Presence.

@@ -6,7 +6,7 @@ use crate::server::Server;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use myelin_storage::keys::cross_signing::{self, CrossSigningRow};
-use myelin_storage::keys::device_lists;
+use myelin_storage::keys::device_lists::{self, Change};
 use ruma::UserId;
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use serde_json::value::RawValue;
@@ -126,7 +126,7 @@ pub async fn upload(
                 // Only the user sees the user-signing key.
                 match rows.iter().all(|row| row.usage == Usage::UserSigning.as_str()) {
                     true => device_lists::signed(tx, user_pk, user_pk).await?,
-                    false => device_lists::changed(tx, user_pk).await?,
+                    false => device_lists::changed(tx, user_pk, Change::CrossSigning).await?,
                 }
                 Ok(())
             })

@@ -72,16 +72,10 @@ pub async fn changes(server: &Server, user_pk: i64, from: i64, to: i64) -> Resul
     Ok(DeviceLists { changed: ids(server, &changed).await?, left: ids(server, &left).await? })
 }
 
-/// The position of the last change of a user's devices or keys; 0 where there was none.
-pub async fn position(server: &Server, user: &UserId) -> Result<i64> {
+/// The newest link of the chain in which other servers follow a user's devices; 0 where there is none.
+pub async fn newest_link(server: &Server, user: &UserId) -> Result<i64> {
     let Some(user_pk) = server.ids.find_user(user.as_str()).await? else { return Ok(0) };
-    Ok(device_lists::position(&mut server.database.read().await?, user_pk).await?)
-}
-
-/// Notes that the devices or keys of another server's user changed, if anybody here may care.
-pub async fn remote_changed(server: &Server, user: &UserId) -> Result<()> {
-    let Some(user_pk) = server.ids.find_user(user.as_str()).await? else { return Ok(()) };
-    server.commit.run(move |tx| Box::pin(async move { Ok(device_lists::changed(tx, user_pk).await?) })).await
+    Ok(device_lists::newest_link(&mut server.database.read().await?, user_pk).await?)
 }
 
 /// Who began or ceased to share a room with the user.

@@ -69,13 +69,13 @@ impl Reader for KnownKeys {
 
 impl Server {
     /// What these users published.
-    pub(super) async fn user_keys(&self, user_pks: &[i64]) -> Result<Vec<Arc<UserKeys>>> {
+    pub(super) async fn user_keys(&self, user_pks: &[i64]) -> Result<HashMap<i64, Arc<UserKeys>>> {
         let cache = &self.known_keys;
         let before = *cache.changes.lock();
-        let (mut found, mut missing) = (Vec::with_capacity(user_pks.len()), Vec::new());
+        let (mut found, mut missing) = (HashMap::with_capacity(user_pks.len()), Vec::new());
         for pk in user_pks {
             match cache.users.get(pk) {
-                Some(keys) => found.push(keys),
+                Some(keys) => drop(found.insert(*pk, keys)),
                 None => missing.push(*pk),
             }
         }
@@ -100,7 +100,7 @@ impl Server {
             if *changes == before {
                 cache.users.insert(pk, keys.clone());
             }
-            found.push(keys);
+            found.insert(pk, keys);
         }
         Ok(found)
     }

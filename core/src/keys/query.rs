@@ -1,5 +1,7 @@
 //! Device keys and cross-signing keys of users.
 
+use super::known::UserKeys;
+use super::remote_device_lists::{self, Found};
 use super::{object, text};
 use crate::error::{Error, Result};
 use crate::server::Server;
@@ -8,8 +10,9 @@ use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, UserId};
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Whose keys are wanted, of which devices; no devices means all.
 pub type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
@@ -29,32 +32,47 @@ pub struct Answer {
     pub failures: BTreeSet<String>,
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    /// The number; 0 for another server.
+    pk: i64,
+    /// The user.
+    id: &'a UserId,
+    /// Whether they see the names of devices.
+    names: bool,
+}
+
 /// The signatures to add to keys: by user and target, who signed with which key.
 struct Signatures<'a> {
     by_target: HashMap<(i64, &'a str), Vec<&'a SignatureRow>>,
     asker_id: &'a UserId,
 }
 
-/// Reads keys, as `asker` may see them. Those of other servers' users are asked for there, of all servers at once; a
-/// server that does not answer is named.
+/// Reads keys, as `asker` may see them. Those of other servers' users that are not kept here are asked for there, of all
+/// servers at once; a server that does not answer is named.
 pub async fn query(server: &Server, asker_pk: i64, asker_id: &UserId, wanted: Wanted) -> Result<Answer> {
     let (local, remote): (Wanted, Wanted) =
         wanted.into_iter().partition(|(user, _)| user.server_name() == server.name());
-    let here = of_local(server, asker_pk, asker_id, local);
-    let (here, elsewhere) = futures_util::future::join(here, of_others(server, remote)).await;
-    let mut answer = here?;
-    let signed = cross_signed(server, asker_pk, asker_id, elsewhere).await?;
+    let asker = Asker { pk: asker_pk, id: asker_id, names: true };
+    let here = of_local(server, asker, local);
+    let elsewhere = remote_device_lists::find(server, asker_pk, remote.clone());
+    let (here, elsewhere) = futures_util::future::join(here, elsewhere).await;
+    let (mut answer, Found { kept, asked }) = (here?, elsewhere?);
+    let signed = cross_signed(server, asker_pk, asker_id, asked).await?;
     answer.device_keys.extend(signed.device_keys);
     answer.master_keys.extend(signed.master_keys);
     answer.self_signing_keys.extend(signed.self_signing_keys);
     answer.failures.extend(signed.failures);
+    show(server, asker, &remote, &kept, &mut answer).await?;
     Ok(answer)
 }
 
 /// Reads keys of users of ours, as other servers may see them.
 pub async fn for_server(server: &Server, wanted: Wanted) -> Result<Answer> {
     let Some(anybody) = wanted.keys().next().cloned() else { return Ok(Answer::default()) };
-    of_local(server, 0, &anybody, wanted).await
+    let names = server.settings.federation.device_names;
+    of_local(server, Asker { pk: 0, id: &anybody, names }, wanted).await
 }
 
 /// Asks other servers.
@@ -119,47 +137,61 @@ pub(super) fn public_key(json: &str) -> Option<String> {
     serde_json::from_str::<Key>(json).ok()?.keys.into_values().next()
 }
 
-async fn of_local(server: &Server, asker_pk: i64, asker_id: &UserId, local: Wanted) -> Result<Answer> {
+async fn of_local(server: &Server, asker: Asker<'_>, local: Wanted) -> Result<Answer> {
     let mut answer = Answer {
         device_keys: local.keys().map(|user| (user.clone(), BTreeMap::new())).collect(),
         ..Answer::default()
     };
     let ids: Vec<&str> = local.keys().map(|user| user.as_str()).collect();
-    let users: HashMap<i64, String> =
-        server.ids.find_users(&ids).await?.into_iter().map(|(id, pk)| (pk, id)).collect();
-    let pks: Vec<i64> = users.keys().copied().collect();
-    if pks.is_empty() {
-        return Ok(answer);
-    }
-    let keys = server.user_keys(&pks).await?;
-    let others = cross_signing::signatures_by(&mut server.database.read().await?, asker_pk, &pks).await?;
-    let signatures = Signatures::new(keys.iter().flat_map(|keys| &keys.signatures).chain(&others), asker_id);
-    let owner = |pk: &i64| users.get(pk).and_then(|id| local.get_key_value(id.as_str()));
-    for device in keys.iter().flat_map(|keys| &keys.devices) {
-        let Some((user_id, of_user)) = owner(&device.user_pk) else { continue };
-        let device_id = OwnedDeviceId::from(device.device_id.as_str());
-        if !of_user.is_empty() && !of_user.contains(&device_id) {
-            continue;
-        }
-        let signed = signatures.add(&device.json, device.user_pk, user_id, device_id.as_str())?;
-        let keys = raw(match &device.display_name {
-            Some(name) => with_name(&signed, name)?,
-            None => signed.into_owned(),
-        })?;
-        answer.device_keys.entry(user_id.clone()).or_default().insert(device_id, keys);
-    }
-    for key in keys.iter().flat_map(|keys| &keys.cross_signing) {
-        let Some((user_id, _)) = owner(&key.user_pk) else { continue };
-        let shown = match key.usage.as_str() {
-            "master" => &mut answer.master_keys,
-            "self_signing" => &mut answer.self_signing_keys,
-            "user_signing" if key.user_pk == asker_pk => &mut answer.user_signing_keys,
-            _ => continue,
-        };
-        let signed = signatures.add(&key.json, key.user_pk, user_id, &key.public_key)?;
-        shown.insert(user_id.clone(), raw(signed.into_owned())?);
-    }
+    let pks: Vec<i64> = server.ids.find_users(&ids).await?.into_iter().map(|(_, pk)| pk).collect();
+    let keys: HashMap<i64, Arc<UserKeys>> = server.user_keys(&pks).await?;
+    show(server, asker, &local, &keys, &mut answer).await?;
     Ok(answer)
+}
+
+/// Puts what users published, and is here, into an answer.
+async fn show<K: Borrow<UserKeys>>(
+    server: &Server,
+    asker: Asker<'_>,
+    wanted: &Wanted,
+    keys: &HashMap<i64, K>,
+    answer: &mut Answer,
+) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let pks: Vec<i64> = keys.keys().copied().collect();
+    let others = cross_signing::signatures_by(&mut server.database.read().await?, asker.pk, &pks).await?;
+    let own = keys.values().flat_map(|keys| &keys.borrow().signatures);
+    let signatures = Signatures::new(own.chain(&others), asker.id);
+    for (user_pk, id) in server.ids.user_ids(&pks).await? {
+        let Some((user_id, of_user)) = wanted.get_key_value(&*id) else { continue };
+        let Some(keys) = keys.get(&user_pk).map(Borrow::borrow) else { continue };
+        let shown = answer.device_keys.entry(user_id.clone()).or_default();
+        for device in &keys.devices {
+            let device_id = OwnedDeviceId::from(device.device_id.as_str());
+            if !of_user.is_empty() && !of_user.contains(&device_id) {
+                continue;
+            }
+            let signed = signatures.add(&device.json, user_pk, user_id, device_id.as_str())?;
+            let keys = raw(match device.display_name.as_ref().filter(|_| asker.names) {
+                Some(name) => with_name(&signed, name)?,
+                None => signed.into_owned(),
+            })?;
+            shown.insert(device_id, keys);
+        }
+        for key in &keys.cross_signing {
+            let shown = match key.usage.as_str() {
+                "master" => &mut answer.master_keys,
+                "self_signing" => &mut answer.self_signing_keys,
+                "user_signing" if user_pk == asker.pk => &mut answer.user_signing_keys,
+                _ => continue,
+            };
+            let signed = signatures.add(&key.json, user_pk, user_id, &key.public_key)?;
+            shown.insert(user_id.clone(), raw(signed.into_owned())?);
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Signatures<'a> {

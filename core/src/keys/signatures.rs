@@ -1,14 +1,18 @@
 //! Signatures that users make on their devices, on their own master key and on other users' master keys.
 
-use super::{object, query, signatures_by, signed_part, verifies};
+use super::cross_signing::Usage;
+use super::query::{self, Wanted};
+use super::remote_device_lists::{self, Found};
+use super::{object, signatures_by, signed_part, verifies};
 use crate::error::Result;
 use crate::server::Server;
 use myelin_storage::keys::cross_signing::{self, CrossSigningRow, SignatureRow};
-use myelin_storage::keys::{device_keys, device_lists};
+use myelin_storage::keys::device_keys;
+use myelin_storage::keys::device_lists::{self, Change};
 use ruma::canonical_json::CanonicalJsonObject;
 use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Signed keys by user, and by device id or public key.
 pub type Signed = BTreeMap<OwnedUserId, BTreeMap<String, Box<RawValue>>>;
@@ -37,7 +41,7 @@ pub async fn upload(server: &Server, user_pk: i64, user_id: &UserId, signed: Sig
     let ids: Vec<&str> = signed.keys().map(|user| user.as_str()).collect();
     let users: HashMap<String, i64> = server.ids.find_users(&ids).await?.into_iter().collect();
     let mut stored = Stored::read(server, user_pk, user_id, users.values().copied().collect()).await?;
-    stored.cross_signing.extend(of_others(server, &users, &signed).await);
+    stored.cross_signing.extend(of_others(server, user_pk, &users, &signed).await?);
     let mut failures = Failures::new();
     let mut good = Vec::new();
     for (target_id, keys) in &signed {
@@ -55,18 +59,25 @@ pub async fn upload(server: &Server, user_pk: i64, user_id: &UserId, signed: Sig
         }
     }
     if !good.is_empty() {
+        let own_devices: HashSet<String> = stored.devices.into_keys().collect();
         server
             .commit
             .run(move |tx| {
                 Box::pin(async move {
                     cross_signing::put_signatures(tx, &good).await?;
-                    let targets: BTreeSet<i64> = good.iter().map(|row| row.target_user_pk).collect();
-                    for target in targets {
-                        // Everybody sees how users sign their own keys; a signature on others' only who made it.
-                        match target == user_pk {
-                            true => device_lists::changed(tx, target).await?,
-                            false => device_lists::signed(tx, user_pk, target).await?,
-                        }
+                    // Everybody sees how users sign their own keys; a signature on others' only who made it.
+                    let (own, others): (Vec<SignatureRow>, Vec<SignatureRow>) =
+                        good.into_iter().partition(|row| row.target_user_pk == user_pk);
+                    let others: BTreeSet<i64> = others.iter().map(|row| row.target_user_pk).collect();
+                    for target in others {
+                        device_lists::signed(tx, user_pk, target).await?;
+                    }
+                    let targets: BTreeSet<&str> = own.iter().map(|row| row.target.as_str()).collect();
+                    let (signed_devices, signed_keys): (Vec<&str>, Vec<&str>) =
+                        targets.into_iter().partition(|target| own_devices.contains(*target));
+                    device_lists::changed(tx, user_pk, Change::Devices(&signed_devices)).await?;
+                    if !signed_keys.is_empty() {
+                        device_lists::changed(tx, user_pk, Change::CrossSigning).await?;
                     }
                     Ok(())
                 })
@@ -76,26 +87,30 @@ pub async fn upload(server: &Server, user_pk: i64, user_id: &UserId, signed: Sig
     Ok(failures)
 }
 
-/// The master keys of those users of other servers whose keys are signed. They are not kept here, so their servers are
-/// asked; the signatures are kept here alone, for who made them.
-async fn of_others(server: &Server, users: &HashMap<String, i64>, signed: &Signed) -> Vec<CrossSigningRow> {
+/// The master keys of those users of other servers whose keys are signed. The signatures are kept here alone, for who
+/// made them.
+async fn of_others(
+    server: &Server,
+    signer_pk: i64,
+    users: &HashMap<String, i64>,
+    signed: &Signed,
+) -> Result<Vec<CrossSigningRow>> {
     let others = signed.keys().filter(|user| user.server_name() != server.name());
-    let wanted: query::Wanted = others.map(|user| (user.clone(), Vec::new())).collect();
-    if wanted.is_empty() {
-        return Vec::new();
-    }
-    let found = query::of_others(server, wanted).await.master_keys;
+    let wanted: Wanted = others.map(|user| (user.clone(), Vec::new())).collect();
+    let Found { kept, asked } = remote_device_lists::find(server, signer_pk, wanted).await?;
+    let master = Usage::Master.as_str();
     let row = |(user, key): (OwnedUserId, Box<RawValue>)| {
         // What another server damaged is as good as not there.
         object(key.get()).ok()?;
         Some(CrossSigningRow {
             user_pk: *users.get(user.as_str())?,
-            usage: "master".to_owned(),
+            usage: master.to_owned(),
             public_key: query::public_key(key.get())?,
             json: key.get().to_owned(),
         })
     };
-    found.into_iter().filter_map(row).collect()
+    let kept = kept.into_values().flat_map(|keys| keys.cross_signing).filter(|key| key.usage == master);
+    Ok(kept.chain(asked.master_keys.into_iter().filter_map(row)).collect())
 }
 
 impl Stored {

@@ -4,8 +4,9 @@ use super::{Device, check_id, hash, object, signed_part, text};
 use crate::error::{Error, Result};
 use crate::server::Server;
 use myelin_storage::Tx;
+use myelin_storage::keys::device_lists::{self, Change};
 use myelin_storage::keys::one_time_keys::NewKey;
-use myelin_storage::keys::{cross_signing, device_keys, device_lists, fallback_keys, one_time_keys};
+use myelin_storage::keys::{cross_signing, device_keys, fallback_keys, one_time_keys};
 use ruma::OwnedOneTimeKeyId;
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use serde::Deserialize;
@@ -211,7 +212,7 @@ async fn put_device_keys(
         cross_signing::delete_signatures(tx, user_pk, device_id).await?;
     }
     device_keys::put(tx, device_pk, user_pk, &keys.json).await?;
-    Ok(device_lists::changed(tx, user_pk).await?)
+    Ok(device_lists::changed(tx, user_pk, Change::Devices(&[device_id])).await?)
 }
 
 /// Of these keys, those that are new. A key that waits already, or that was handed out, is not stored again.

@@ -5,6 +5,7 @@ use super::sessions::LONGEST_TEXT;
 use crate::error::{Error, Result};
 use crate::server::Server;
 use myelin_storage::Tx;
+use myelin_storage::keys::device_lists::{self, Change};
 use myelin_storage::log::Kind;
 use myelin_storage::users::devices;
 pub use myelin_storage::users::devices::Device;
@@ -30,7 +31,7 @@ pub async fn rename(server: &Server, user_pk: i64, device_id: String, name: Stri
                 if !devices::rename(tx, user_pk, &device_id, &name).await? {
                     return Err(Error::not_found("you have no device of this id"));
                 }
-                Ok(devices::list_changed(tx, user_pk).await?)
+                Ok(device_lists::changed(tx, user_pk, Change::Devices(&[&device_id])).await?)
             })
         })
         .await
@@ -41,33 +42,33 @@ pub async fn delete(server: &Server, user_pk: i64, device_ids: Vec<String>) -> R
     server
         .commit
         .run(move |tx| {
-            Box::pin(async move {
-                let all = devices::of_user(tx, user_pk).await?;
-                let wanted = |device: &&Device| device_ids.contains(&device.device_id);
-                let pks = all.iter().filter(wanted).map(|device| device.device_pk).collect();
-                remove(tx, user_pk, pks).await
-            })
+            Box::pin(
+                async move { remove(tx, user_pk, |device| device_ids.contains(&device.device_id)).await },
+            )
         })
         .await
 }
 
 /// Deletes devices by their numbers.
 pub(super) async fn delete_by_pk(server: &Server, user_pk: i64, device_pks: Vec<i64>) -> Result<()> {
-    server.commit.run(move |tx| Box::pin(async move { remove(tx, user_pk, device_pks).await })).await
+    let wanted = move |device: &Device| device_pks.contains(&device.device_pk);
+    server.commit.run(move |tx| Box::pin(async move { remove(tx, user_pk, wanted).await })).await
 }
 
 /// Deletes all devices of a user but one.
 pub(super) async fn remove_all_but(tx: &mut Tx, user_pk: i64, kept: Option<i64>) -> Result<()> {
-    let all = devices::of_user(tx, user_pk).await?;
-    let pks = all.iter().map(|device| device.device_pk).filter(|pk| Some(*pk) != kept).collect();
-    remove(tx, user_pk, pks).await
+    remove(tx, user_pk, |device| Some(device.device_pk) != kept).await
 }
 
-async fn remove(tx: &mut Tx, user_pk: i64, device_pks: Vec<i64>) -> Result<()> {
-    if device_pks.is_empty() {
+async fn remove(tx: &mut Tx, user_pk: i64, wanted: impl Fn(&Device) -> bool) -> Result<()> {
+    let mut gone = devices::of_user(tx, user_pk).await?;
+    gone.retain(wanted);
+    if gone.is_empty() {
         return Ok(());
     }
-    devices::delete(tx, user_pk, &device_pks).await?;
+    let pks: Vec<i64> = gone.iter().map(|device| device.device_pk).collect();
+    devices::delete(tx, user_pk, &pks).await?;
     tx.entry(Kind::Tokens, user_pk, 0);
-    Ok(devices::list_changed(tx, user_pk).await?)
+    let ids: Vec<&str> = gone.iter().map(|device| device.device_id.as_str()).collect();
+    Ok(device_lists::changed(tx, user_pk, Change::Devices(&ids)).await?)
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::log::Reader;
 use crate::ports::{random_device_id, random_text};
 use crate::server::Server;
+use myelin_storage::keys::device_lists::{self, Change};
 use myelin_storage::log::Kind;
 use myelin_storage::users::access_tokens::{self, NewToken};
 use myelin_storage::users::refresh_tokens::{self, RefreshToken};
@@ -155,7 +156,7 @@ impl Opening {
         let name = display_name.as_deref();
         let device_pk = devices::insert(tx, candidate, user_pk, device.as_str(), name, now).await?;
         if device_pk == candidate {
-            devices::list_changed(tx, user_pk).await?;
+            device_lists::changed(tx, user_pk, Change::Devices(&[device.as_str()])).await?;
         } else {
             access_tokens::delete_of_device(tx, device_pk).await?;
             refresh_tokens::delete_of_device(tx, device_pk).await?;

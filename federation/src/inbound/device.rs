@@ -29,7 +29,7 @@ pub async fn devices(
         return Err(Error::invalid_param("the user is not of this server"));
     }
     // The position comes first: what changes after it is told by the next one.
-    let position = device_lists::position(server, &user).await?;
+    let position = device_lists::newest_link(server, &user).await?;
     let wanted = query::Wanted::from([(user.clone(), Vec::new())]);
     let mut answer = query::for_server(server, wanted).await?;
     let mut response = Response::new(user.clone(), UInt::try_from(position).unwrap_or_default());

@@ -60,10 +60,10 @@ impl Backoff {
         }
     }
 
-    /// A server answered, or spoke to us. Says whether it had been given up.
-    pub async fn answered(&self, server: &Server, name: &ServerName) -> bool {
+    /// A server answered, or spoke to us.
+    pub async fn answered(&self, server: &Server, name: &ServerName) {
         if self.failing.lock().remove(name).is_none() {
-            return false;
+            return;
         }
         let row = name.to_string();
         let noted =
@@ -71,6 +71,5 @@ impl Backoff {
         if let Err(error) = noted.await {
             tracing::debug!(%error, "that a server answers again was not written down");
         }
-        true
     }
 }

@@ -1,16 +1,19 @@
 //! EDUs of other servers. What they say about other servers' users is ignored, as is what is not known.
 
 use crate::Federation;
+use myelin_core::keys::remote_device_lists::{self, Update};
 use myelin_core::presence::State;
 use myelin_core::rooms::receipts::Audience;
 use myelin_core::rooms::visibility::Membership;
+use myelin_core::to_device;
 use myelin_core::{Error, Result};
-use myelin_core::{keys, to_device};
 use ruma::api::federation::transactions::edu::{
-    DirectDeviceContent, Edu, PresenceContent, ReceiptContent, ReceiptData, TypingContent,
+    DeviceListUpdateContent, DirectDeviceContent, Edu, PresenceContent, ReceiptContent, ReceiptData,
+    TypingContent,
 };
 use ruma::events::receipt::ReceiptThread;
 use ruma::presence::PresenceState;
+use ruma::serde::Raw;
 use ruma::{RoomId, ServerName, UserId};
 
 /// How long somebody types who says nothing more, in milliseconds.
@@ -40,11 +43,15 @@ impl Federation {
             }
             Edu::DeviceListUpdate(update) => {
                 own(&update.user_id)?;
-                keys::device_lists::remote_changed(&self.server, &update.user_id).await
+                self.device_list_edu(update).await
             }
             Edu::SigningKeyUpdate(update) => {
                 own(&update.user_id)?;
-                keys::device_lists::remote_changed(&self.server, &update.user_id).await
+                let master = update.master_key.map(Raw::into_json);
+                let self_signing = update.self_signing_key.map(Raw::into_json);
+                let server = &self.server;
+                remote_device_lists::cross_signing_changed(server, &update.user_id, master, self_signing)
+                    .await
             }
             Edu::Presence(presence) => self.presence_edu(origin, presence).await,
             // The specification wants what is not known to be ignored.
@@ -65,6 +72,23 @@ impl Federation {
             Membership::Join => Ok(room),
             _ => Err(Error::forbidden("the user is not in the room")),
         }
+    }
+
+    async fn device_list_edu(&self, update: DeviceListUpdateContent) -> Result<()> {
+        let user = update.user_id.clone();
+        let update = Update {
+            user: update.user_id,
+            device: update.device_id,
+            stream_id: update.stream_id.into(),
+            prev_ids: update.prev_id.into_iter().map(i64::from).collect(),
+            deleted: update.deleted.unwrap_or(false),
+            display_name: update.device_display_name,
+            keys: update.keys.map(Raw::into_json),
+        };
+        if remote_device_lists::follow(&self.server, update).await? {
+            self.device_lists.want(user);
+        }
+        Ok(())
     }
 
     async fn typing_edu(&self, origin: &ServerName, typing: TypingContent) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A transaction of another server: events and EDUs.
 //!
-//! It is answered when its events are durable. A repeated transaction gets the first answer; one whose first attempt is
-//! still under way waits for it. Each event is judged by itself, and its failure is told by its id.
+//! It is answered when its events are durable. A repeated transaction gets the first answer, which is stored where going
+//! through it again could give another one; one whose first attempt is still under way waits for it. Each event is judged by itself, and its failure is told by its id.
 
 use super::{event_id, room_of, text};
 use crate::Federation;
@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Events of one transaction.
 const MOST_PDUS: usize = 50;
+/// Transactions of one server that are here at once; a server that keeps to the specification sends one.
+const MOST_WAITING: usize = 16;
 /// EDUs of one transaction.
 const MOST_EDUS: usize = 100;
 
@@ -29,7 +31,7 @@ impl Federation {
     /// Carries a transaction out.
     ///
     /// # Errors
-    /// M_BAD_JSON where it has too many events, M_FORBIDDEN where it is not its sender's.
+    /// M_BAD_JSON where it has too many events, M_LIMIT_EXCEEDED where many of its server are under way.
     pub async fn transaction(&self, origin: OwnedServerName, request: Request) -> Result<Response> {
         if request.pdus.len() > MOST_PDUS || request.edus.len() > MOST_EDUS {
             return Err(Error::bad_json(format!(
@@ -40,6 +42,9 @@ impl Federation {
         let id = request.transaction_id.to_string();
         // One at a time from a server, so that a repeated one waits for the first.
         let turn = self.sender.turn_of(&origin);
+        if Arc::strong_count(&turn) > MOST_WAITING {
+            return Err(Error::LimitExceeded { retry_after_ms: 1_000 });
+        }
         let _turn = turn.lock().await;
         let known = transaction_ids::find(&mut self.server.database.read().await?, 0, &scope, &id).await?;
         if let Some(answer) = known {
@@ -54,6 +59,11 @@ impl Federation {
             if let Err(error) = self.edu(&origin, edu.json().get()).await {
                 tracing::debug!(%error, %origin, "an EDU was left out");
             }
+        }
+        self.device_lists.go_on(&origin);
+        // Events that are here already are answered the same again, so what went well need not be remembered.
+        if request.edus.is_empty() && answers.values().all(Result::is_ok) {
+            return Ok(Response::new(answers));
         }
         let row = (0, scope, id, to_json(&answers), self.server.now_ms());
         let changes = Changes { transactions: vec![row], ..Changes::default() };

@@ -3,10 +3,11 @@
 
 use super::Inner;
 use super::destination::{Destination, PDUS, transaction};
-use super::dispatcher::is_ours;
+use super::dispatcher::{destinations_of, is_ours};
 use myelin_core::Result;
 use myelin_storage::federation::{destinations, rooms};
 use myelin_storage::rooms::events::{self, Order};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Events of one room that are sent.
@@ -40,23 +41,26 @@ pub(super) async fn run(inner: &Arc<Inner>, destination: &Arc<Destination>) -> R
 /// The events to send, in the order of their rooms.
 async fn missed(inner: &Inner, destination: &Destination, since: i64, upto: i64) -> Result<Vec<i64>> {
     let mut connection = inner.server.database.read().await?;
-    let shared = rooms::of_server(&mut connection, destination.name.as_str()).await?;
-    let mut moved = events::rooms_after(&mut connection, &shared, since).await?;
+    let shared: HashMap<i64, i64> =
+        rooms::of_server(&mut connection, destination.name.as_str(), since).await?.into_iter().collect();
+    let room_pks: Vec<i64> = shared.keys().copied().collect();
+    let mut moved = events::rooms_after(&mut connection, &room_pks, since).await?;
     moved.sort_by_key(|(_, newest)| std::cmp::Reverse(*newest));
     let mut newest_of = Vec::with_capacity(moved.len());
     for (room_pk, _) in moved {
+        // Of a room that its last user left, the newest is that.
+        let upto = shared.get(&room_pk).map_or(upto, |last| upto.min(*last));
         let newest =
             events::between(&mut connection, room_pk, since, upto, Order::NewestFirst, OF_ROOM).await?;
-        newest_of.push((room_pk, newest.iter().rev().map(|(_, pk)| *pk).collect::<Vec<i64>>()));
+        newest_of.push(newest.iter().rev().map(|(_, pk)| *pk).collect::<Vec<i64>>());
     }
     drop(connection);
     let mut found = Vec::new();
-    for (room_pk, pks) in newest_of {
+    for pks in newest_of {
         let stored = inner.server.rooms.events(&pks).await?;
-        let room = inner.server.rooms.by_pk(room_pk).await?;
         for event in stored.iter().filter(|event| is_ours(inner, event)) {
-            // It may have come into the room, or left it for a while, since.
-            if inner.server.servers_at(&room, event.state_root).await?.contains(&destination.name) {
+            // It may have come into the room, or left it, since.
+            if destinations_of(inner, event).await?.contains(&destination.name) {
                 found.push(event.pk);
             }
         }

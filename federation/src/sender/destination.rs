@@ -50,6 +50,8 @@ pub(super) struct State {
     running: bool,
     /// Something came while the task was about to end.
     again: bool,
+    /// The server spoke to us since the task last began to send.
+    spoke: bool,
 }
 
 impl State {
@@ -98,7 +100,10 @@ impl Destination {
 
 /// Tries a destination at once, though it was to be left alone.
 pub(super) fn try_now(inner: &Arc<Inner>, destination: &Arc<Destination>) {
-    destination.state.lock().retry = None;
+    {
+        let mut state = destination.state.lock();
+        (state.retry, state.spoke) = (None, true);
+    }
     wake(inner, destination);
 }
 
@@ -130,7 +135,10 @@ pub(super) fn wake(inner: &Arc<Inner>, destination: &Arc<Destination>) {
 
 async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
     loop {
-        destination.state.lock().again = false;
+        {
+            let mut state = destination.state.lock();
+            (state.again, state.spoke) = (false, false);
+        }
         let now = inner.server.now_ms();
         let retry = match inner.client.backoff.until(&destination.name, now) {
             Some(time) => Some(time),
@@ -147,6 +155,10 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
                     state.fall_behind(next);
                 }
                 state.volatile.clear();
+                if state.spoke {
+                    // What failed was begun before: it may go better now.
+                    continue;
+                }
                 state.running = false;
                 state.retry = Some(time);
             }

@@ -1,11 +1,12 @@
 //! Follows the log and puts what concerns other servers into their queues.
 
-use super::{Inner, catch_up, destination, edus};
+use super::{Inner, catch_up, destination, device_lists, edus};
 use myelin_core::Result;
 use myelin_core::rooms::cache::Stored;
 use myelin_storage::Entry;
 use myelin_storage::changes::{FORWARDED, TOLD};
 use myelin_storage::federation::{destinations, outbox, rooms};
+use myelin_storage::keys::device_lists::{self as changes, Told};
 use myelin_storage::log::{self, Kind};
 use ruma::{OwnedServerName, UserId};
 use std::collections::{BTreeSet, HashMap};
@@ -13,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The lock of whoever tells other servers.
 const TASK: i64 = 7_164_259_384;
@@ -22,8 +24,10 @@ const POSITION: &str = "federation_position";
 const PAGE: usize = 500;
 /// How long another process may lead before this one asks again.
 const ASK: Duration = Duration::from_secs(1);
-/// How often who leads makes sure of it, and writes its position down while things happen.
-const TICK: Duration = Duration::from_secs(1);
+/// How often who leads makes sure of it, and writes its position down, while things happen.
+const TICK: Duration = Duration::from_secs(5);
+/// The same while nothing happens.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Dispatches until the server ends.
 pub(super) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
@@ -50,6 +54,7 @@ async fn lead(inner: &Arc<Inner>) -> Result<()> {
     begin(inner).await?;
     inner.leads.store(true, Ordering::Relaxed);
     let mut visible = inner.server.log.follow();
+    let mut sure = Instant::now();
     loop {
         let dispatched = inner.position.lock().dispatched;
         if *visible.borrow_and_update() > dispatched {
@@ -59,19 +64,26 @@ async fn lead(inner: &Arc<Inner>) -> Result<()> {
             };
             dispatch(inner, &page).await?;
         }
-        let saved = {
+        let (dispatched, saved) = {
             let position = inner.position.lock();
-            position.durable == position.dispatched
+            (position.dispatched, position.durable == position.dispatched)
         };
-        if *visible.borrow() > inner.position.lock().dispatched {
-            continue;
-        }
-        let changed = tokio::time::timeout(if saved { TICK * 30 } else { TICK }, visible.changed()).await;
-        if changed.is_err() {
-            if !lead.holds().await {
-                return Ok(());
+        let due = sure + if saved { IDLE } else { TICK };
+        let more = async {
+            if *visible.borrow() <= dispatched {
+                let _ = visible.changed().await;
             }
-            save(inner).await?;
+        };
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(due) => {
+                if !lead.holds().await {
+                    return Ok(());
+                }
+                save(inner).await?;
+                sure = Instant::now();
+            }
+            () = more => {}
         }
     }
 }
@@ -107,6 +119,10 @@ async fn begin(inner: &Arc<Inner>) -> Result<()> {
 async fn everybody_is_behind(inner: &Arc<Inner>, since: i64) -> Result<()> {
     let servers = rooms::servers(&mut inner.server.database.read().await?).await?;
     let head = inner.server.log.visible();
+    let changed = changes::since(&mut inner.server.database.read().await?, since).await?;
+    for user_pk in changed {
+        device_lists::tell(inner, user_pk, head, Told::Whole).await?;
+    }
     for server in servers {
         let Ok(server) = OwnedServerName::try_from(server) else { continue };
         if server == inner.server.name() {
@@ -143,7 +159,9 @@ async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
                 }
             }
             Kind::Receipt => touched.extend(edus::receipt(inner, entry.scope, entry.object).await?),
-            Kind::DeviceList => edus::device_list(inner, entry.scope, entry.pos).await?,
+            Kind::DeviceList => {
+                device_lists::tell(inner, entry.scope, entry.pos, Told::of(entry.object)).await?
+            }
             _ => {}
         }
     }
@@ -171,7 +189,7 @@ pub(super) fn is_ours(inner: &Inner, event: &Stored) -> bool {
 
 /// The servers that are to get an event: those that were in the room when it was made, and that of somebody who is put
 /// out by it.
-async fn destinations_of(inner: &Inner, event: &Stored) -> Result<BTreeSet<OwnedServerName>> {
+pub(super) async fn destinations_of(inner: &Inner, event: &Stored) -> Result<BTreeSet<OwnedServerName>> {
     let room = inner.server.rooms.by_pk(event.room_pk).await?;
     let mut servers = (*inner.server.servers_at(&room, event.state_root).await?).clone();
     if &*event.kind == "m.room.member"

@@ -1,9 +1,8 @@
-//! EDUs of this server's users: typing, presence, receipts, device lists.
+//! EDUs of this server's users that may be lost: typing, presence, receipts.
 
 use super::{Inner, destination};
 use myelin_core::{Error, Result};
-use myelin_storage::federation::{outbox, rooms};
-use myelin_storage::keys::device_keys;
+use myelin_storage::federation::rooms;
 use myelin_storage::rooms::receipts;
 use ruma::{OwnedServerName, UserId};
 use serde_json::json;
@@ -11,7 +10,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-async fn local(inner: &Inner, user_pk: i64) -> Result<Option<Arc<str>>> {
+/// The id of a user of this server.
+pub(super) async fn local(inner: &Inner, user_pk: i64) -> Result<Option<Arc<str>>> {
     let id = inner.server.ids.user_id(user_pk).await?;
     let user = <&UserId>::try_from(&*id);
     let ours = user.is_ok_and(|user| inner.server.is_local(user));
@@ -98,27 +98,4 @@ pub(super) async fn receipt(inner: &Inner, room_pk: i64, user_pk: i64) -> Result
         inner.destination(server).push_volatile(key, edu.clone());
     }
     Ok(servers.into_iter().collect())
-}
-
-/// Tells the servers that share a room with a user that the user's devices changed. There is no chain of such messages:
-/// one without `prev_id` says that the list is to be fetched anew.
-pub(super) async fn device_list(inner: &Inner, user_pk: i64, pos: i64) -> Result<()> {
-    let Some(user_id) = local(inner, user_pk).await? else { return Ok(()) };
-    let mut connection = inner.server.database.read().await?;
-    let servers = rooms::servers_of_user(&mut connection, user_pk).await?;
-    let devices = device_keys::devices(&mut connection, &[user_pk]).await?;
-    drop(connection);
-    let servers: Vec<String> =
-        servers.into_iter().filter(|server| server != inner.server.name().as_str()).collect();
-    if servers.is_empty() {
-        return Ok(());
-    }
-    let device_id = devices.first().map_or("none", |device| device.device_id.as_str());
-    let edu = raw(&json!({
-        "edu_type": "m.device_list_update",
-        "content": { "user_id": &*user_id, "device_id": device_id, "stream_id": pos, "prev_id": [] },
-    }))?;
-    let edus: Vec<(String, String)> =
-        servers.into_iter().map(|server| (server, edu.get().to_owned())).collect();
-    inner.server.commit.run(move |tx| Box::pin(async move { Ok(outbox::put(tx, &edus).await?) })).await
 }

@@ -304,6 +304,33 @@ async fn what_was_missed_is_caught_up_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_put_out_while_their_server_was_away_hears_of_it() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        let since = pair.two.since(&bob).await;
+        pair.two.cut().await;
+        pair.one.say(&alice, &room, "goodbye").await;
+        let kick = json!({ "user_id": bob.id, "reason": "noise" });
+        ok(pair.one.post(&format!("/_matrix/client/v3/rooms/{room}/kick"), &*alice.token, kick).await);
+        for number in 0..30 {
+            pair.one.say(&alice, &room, &format!("not for bob {number}")).await;
+        }
+        pair.one.until_given_up(&pair.two.name()).await;
+        pair.two.reconnect().await;
+        let profile = format!("/_matrix/client/v3/profile/{}", alice.id);
+        ok(pair.two.get(&profile, &*bob.token).await);
+        let left = pair.two.sync_from_until(Some(&since), &bob, "that he is out", |body| {
+            body["rooms"]["leave"][&room]["timeline"]["events"].as_array().cloned()
+        });
+        let texts = Value::from(left.await).to_string();
+        assert!(texts.contains("noise") && !texts.contains("not for bob"), "{texts}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_of_one_room_join_another_and_some_knock() {
     each_pair(|pair| async move {
         let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);

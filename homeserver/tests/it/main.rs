@@ -8,6 +8,7 @@ mod bad_events;
 mod bad_requests;
 mod crash;
 mod cross_origin;
+mod device_lists;
 mod devices;
 mod docs;
 mod doctor;

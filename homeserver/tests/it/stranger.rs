@@ -18,7 +18,13 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::pair::certificates;
 use crate::support::{Answer, free_port};
 
-type Answers = Arc<Mutex<HashMap<String, Value>>>;
+/// Where transactions come in.
+const SEND: &str = "PUT /_matrix/federation/v1/send/";
+
+type Answers = Arc<Mutex<HashMap<String, Known>>>;
+
+/// A prepared answer: what is asked with this body gets that.
+type Known = Arc<dyn Fn(Value) -> Value + Send + Sync>;
 
 /// A server of the test's own.
 pub struct Stranger {
@@ -28,6 +34,7 @@ pub struct Stranger {
     pub key: ServerKey,
     answers: Answers,
     asked: Arc<Mutex<Vec<String>>>,
+    heard: watch::Receiver<Vec<Value>>,
     client: Client,
     stop: watch::Sender<bool>,
     _task: JoinHandle<()>,
@@ -53,16 +60,28 @@ impl Stranger {
         let answers = Answers::default();
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let (stop, stopping) = watch::channel(false);
-        let (known, log) = (answers.clone(), asked.clone());
+        let (hear, heard) = watch::channel(Vec::new());
+        let (known, log, hear) = (answers.clone(), asked.clone(), Arc::new(hear));
         let router = Router::new().fallback(move |request: HttpRequest| {
-            let (known, log) = (known.clone(), log.clone());
+            let (known, log, hear) = (known.clone(), log.clone(), hear.clone());
             async move {
                 let path = request.uri().path().replace("%21", "!").replace("%3A", ":").replace("%24", "$");
                 let path = format!("{} {path}", request.method());
                 log.lock().push(path.clone());
+                if path.starts_with(SEND) && known.lock().contains_key(SEND) {
+                    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+                    let transaction: Value = serde_json::from_slice(&body).unwrap();
+                    let edus = transaction["edus"].as_array().cloned().unwrap_or_default();
+                    hear.send_modify(|heard| heard.extend(edus));
+                    return (StatusCode::OK, json!({ "pdus": {} }).to_string());
+                }
                 let answer = known.lock().get(&path).cloned();
                 match answer {
-                    Some(answer) => (StatusCode::OK, answer.to_string()),
+                    Some(answer) => {
+                        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+                        let answer = answer(serde_json::from_slice(&body).unwrap_or_default());
+                        (StatusCode::OK, answer.to_string())
+                    }
                     None => (StatusCode::NOT_FOUND, json!({ "errcode": "M_NOT_FOUND" }).to_string()),
                 }
             }
@@ -70,7 +89,7 @@ impl Stranger {
         let task = tokio::spawn(port.serve(router, stopping));
         let authority = Certificate::from_pem(&std::fs::read(&files.authority).unwrap()).unwrap();
         let client = Client::builder().tls_certs_merge([authority]).build().unwrap();
-        let stranger = Stranger { name, key, answers, asked, client, stop, _task: task };
+        let stranger = Stranger { name, key, answers, asked, heard, client, stop, _task: task };
         let document = json!({
             "server_name": stranger.name, "valid_until_ts": 4_000_000_000_000_i64,
             "verify_keys": { "ed25519:s": { "key": stranger.key.public_base64() } }, "old_verify_keys": {},
@@ -81,7 +100,42 @@ impl Stranger {
 
     /// Prepares an answer: `GET /path`.
     pub fn answer(&self, request: &str, answer: Value) {
-        self.answers.lock().insert(request.to_owned(), answer);
+        self.answers_by(request, move |_| answer.clone());
+    }
+
+    /// Prepares an answer that depends on what it is asked.
+    pub fn answers_by(&self, request: &str, answer: impl Fn(Value) -> Value + Send + Sync + 'static) {
+        self.answers.lock().insert(request.to_owned(), Arc::new(answer));
+    }
+
+    /// From now on it takes transactions in; before, it answers as if it did not know them.
+    pub fn listens(&self) {
+        self.answer(SEND, Value::Null);
+    }
+
+    /// Waits for an EDU of a type in which `found` finds something, also among those that came before.
+    pub async fn hears<T>(&self, kind: &str, mut found: impl FnMut(&Value) -> Option<T>) -> T {
+        let mut heard = self.heard.clone();
+        let mut next = 0;
+        let search = async {
+            loop {
+                let edus = heard.borrow_and_update()[next..].to_vec();
+                next += edus.len();
+                let of_kind = edus.iter().filter(|edu| edu["edu_type"] == kind);
+                if let Some(found) = of_kind.map(|edu| &edu["content"]).find_map(&mut found) {
+                    return found;
+                }
+                heard.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), search)
+            .await
+            .expect("it heard nothing of it")
+    }
+
+    /// No longer answers something.
+    pub fn forgets(&self, request: &str) {
+        self.answers.lock().remove(request);
     }
 
     /// Whether it was asked for something: `GET /path`, or the beginning of it.

@@ -102,6 +102,15 @@ impl<'a> Visit<'a> {
         ok(self.stranger.ask(&self.host, Method::PUT, &path, Some(&body)).await)["pdus"].clone()
     }
 
+    /// Tells something in a transaction.
+    pub async fn tell(&self, kind: &str, content: Value) {
+        self.transactions.set(self.transactions.get() + 1);
+        let path = format!("/_matrix/federation/v1/send/visit{}", self.transactions.get());
+        let edu = json!({ "edu_type": kind, "content": content });
+        let body = json!({ "origin": self.stranger.name, "origin_server_ts": 1, "pdus": [], "edus": [edu] });
+        ok(self.stranger.ask(&self.host, Method::PUT, &path, Some(&body)).await);
+    }
+
     /// What the stranger answers to `/get_missing_events`.
     pub fn has_missing(&self, events: &[&Value]) {
         let path = format!("POST /_matrix/federation/v1/get_missing_events/{}", self.room);

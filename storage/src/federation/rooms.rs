@@ -5,17 +5,21 @@ use crate::database::Connection;
 use crate::error::Result;
 use crate::statement::Sql;
 
-/// The rooms that a server has joined members in.
-pub async fn of_server(connection: &mut Connection, server: &str) -> Result<Vec<i64>> {
+/// The rooms that a server has joined members in, and those in which the membership of one of its users changed behind a
+/// position: (room, up to where the server may have to hear of it).
+pub async fn of_server(connection: &mut Connection, server: &str, since: i64) -> Result<Vec<(i64, i64)>> {
     const OF_SERVER: Sql = Sql::per(
-        "SELECT DISTINCT m.room_pk FROM users AS u CROSS JOIN memberships AS m \
-         ON m.user_pk = u.user_pk AND m.membership = 2 \
-         WHERE substr(u.user_id, instr(u.user_id, ':') + 1) = $1",
-        "SELECT DISTINCT m.room_pk FROM users AS u JOIN memberships AS m \
-         ON m.user_pk = u.user_pk AND m.membership = 2 \
-         WHERE substr(u.user_id, strpos(u.user_id, ':') + 1) = $1",
+        "SELECT m.room_pk, MAX(CASE m.membership WHEN 2 THEN 9223372036854775807 ELSE m.pos END) \
+         FROM users AS u CROSS JOIN memberships AS m \
+         ON m.user_pk = u.user_pk AND (m.membership = 2 OR m.pos > $2) \
+         WHERE substr(u.user_id, instr(u.user_id, ':') + 1) = $1 GROUP BY m.room_pk",
+        "SELECT m.room_pk, MAX(CASE m.membership WHEN 2 THEN 9223372036854775807 ELSE m.pos END) \
+         FROM users AS u JOIN memberships AS m \
+         ON m.user_pk = u.user_pk AND (m.membership = 2 OR m.pos > $2) \
+         WHERE substr(u.user_id, strpos(u.user_id, ':') + 1) = $1 GROUP BY m.room_pk",
     );
-    connection.all(OF_SERVER, args![server]).await?.iter().map(|row| row.int(0)).collect()
+    let rows = connection.all(OF_SERVER, args![server, since]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
 /// The servers that have joined members in a room which a user is joined to.

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::statement::Sql;
 
 /// A device's keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceKeysRow {
     /// The user.
     pub user_pk: i64,

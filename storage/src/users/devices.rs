@@ -3,7 +3,6 @@
 use crate::args;
 use crate::database::{Connection, Tx};
 use crate::error::Result;
-use crate::log::Kind;
 use crate::statement::{Row, Sql};
 
 /// A device.
@@ -113,14 +112,4 @@ pub async fn delete(tx: &mut Tx, user_pk: i64, device_pks: &[i64]) -> Result<()>
         tx.run(sql, args![device_pks]).await?;
     }
     Ok(())
-}
-
-/// Notes that a user's device list changed, for everybody who shares a room.
-pub async fn list_changed(tx: &mut Tx, user_pk: i64) -> Result<()> {
-    const CHANGED: Sql = Sql::both(
-        "INSERT INTO device_list_changes(user_pk, pos) VALUES ($1, $2) \
-         ON CONFLICT (user_pk) DO UPDATE SET pos = excluded.pos",
-    );
-    let pos = tx.entry(Kind::DeviceList, user_pk, 0);
-    tx.write(CHANGED, args![user_pk, pos]).await
 }
