@@ -9,6 +9,7 @@
 //! * [`known`]: what of that is kept in memory.
 //! * [`cross_signing`] and [`signatures`]: the keys with which users vouch for devices and each other.
 //! * [`device_lists`]: whose keys a client should query again.
+//! * [`remote_device_lists`]: other servers' users, whose lists are kept and followed.
 //! * [`backups`]: encrypted copies of room keys.
 
 pub mod backups;
@@ -17,6 +18,7 @@ pub mod cross_signing;
 pub mod device_lists;
 pub mod known;
 pub mod query;
+pub mod remote_device_lists;
 pub mod signatures;
 pub mod upload;
 

@@ -8,6 +8,7 @@ use crate::rooms::directory::{Listing, Search};
 use crate::rooms::hierarchy::Branch;
 use crate::rooms::timestamp_to_event::{Moment, Nearest};
 use futures_util::future::BoxFuture;
+use ruma::canonical_json::CanonicalJsonObject;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -80,6 +81,12 @@ pub trait Remote: Send + Sync + 'static {
         server: &'a ServerName,
         wanted: query::Wanted,
     ) -> BoxFuture<'a, Result<query::Answer>>;
+    /// The signature of a room's policy server on an event, in base64.
+    fn policy_signature<'a>(
+        &'a self,
+        server: &'a ServerName,
+        event: &'a CanonicalJsonObject,
+    ) -> BoxFuture<'a, Result<String>>;
     /// The whole device list of a user of another server.
     fn device_list<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<remote_device_lists::List>>;
     /// One-time keys of users of one other server.

@@ -12,6 +12,7 @@ pub mod graph;
 pub mod hierarchy;
 pub mod lookup;
 pub mod membership;
+pub mod policy;
 pub mod read;
 pub mod receipts;
 mod recent;

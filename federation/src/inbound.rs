@@ -13,6 +13,7 @@ pub mod membership;
 pub mod openid;
 pub mod query;
 pub mod space;
+pub mod thirdparty;
 pub mod transactions;
 
 use myelin_core::events::canonical;

@@ -8,5 +8,6 @@ pub mod discovery;
 pub mod dns;
 mod event;
 mod keys;
+mod policy;
 mod query;
 pub mod request;

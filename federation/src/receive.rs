@@ -53,9 +53,10 @@ impl Federation {
         &self,
         from: &ServerName,
         room: &Arc<Room>,
-        event: CanonicalJsonObject,
+        mut event: CanonicalJsonObject,
         told_by: ToldBy,
     ) -> Result<Received> {
+        self.ask_for_recommendation(room, &mut event).await?;
         let keys = self.keys.for_event(&event, &room.rules).await?;
         let arrival = Arrival { told_by, ..Arrival::default() };
         let mut received = self.server.receive(room, event.clone(), &keys, &arrival).await?;
@@ -73,6 +74,22 @@ impl Federation {
             }
             received => Ok(received),
         }
+    }
+}
+
+impl Federation {
+    /// An event that is new should bear the signature of the room's policy server; without, the core soft-fails it.
+    async fn ask_for_recommendation(&self, room: &Arc<Room>, event: &mut CanonicalJsonObject) -> Result<()> {
+        let root = self.server.current_root(room).await?;
+        if self.server.policy_server(room, root).await?.is_none()
+            || self.server.rooms.find_event(&event_id(event, room)?).await?.is_some()
+        {
+            return Ok(());
+        }
+        if let Err(error) = self.server.recommend(room, event).await {
+            tracing::debug!(%error, room = %room.id, "an event is not recommended by the room's policy server");
+        }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use myelin_core::rooms::cache::Room;
 use myelin_core::rooms::directory::{Listing, Search};
 use myelin_core::rooms::hierarchy::Branch;
 use myelin_core::rooms::timestamp_to_event::{Moment, Nearest};
+use ruma::canonical_json::CanonicalJsonObject;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -70,6 +71,14 @@ impl Remote for Federation {
         wanted: query::Wanted,
     ) -> BoxFuture<'a, Result<query::Answer>> {
         Box::pin(self.remote_keys(server, wanted))
+    }
+
+    fn policy_signature<'a>(
+        &'a self,
+        server: &'a ServerName,
+        event: &'a CanonicalJsonObject,
+    ) -> BoxFuture<'a, Result<String>> {
+        Box::pin(self.ask_policy_server(server, event))
     }
 
     fn device_list<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<remote_device_lists::List>> {

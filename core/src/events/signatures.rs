@@ -8,7 +8,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ruma::canonical_json::CanonicalJsonObject;
 use ruma::room_version_rules::RoomVersionRules;
 use ruma::signatures::{Ed25519KeyPair, JsonError, PublicKeyMap, VerificationError, Verified};
-use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName, ServerSigningKeyId};
+use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName, ServerSigningKeyId, SigningKeyAlgorithm};
+
+use super::{canonical, redaction};
 
 /// Standard alphabet, no padding written, either form read.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -145,6 +147,30 @@ pub fn verify(
         Verified::All => Verdict::Genuine,
         Verified::Signatures => Verdict::Redact,
     })
+}
+
+/// Whether a key of a server signed an event, whatever that server publishes. The key is in base64.
+pub fn signed_by(
+    event: &CanonicalJsonObject,
+    server: &ServerName,
+    key_id: &str,
+    public_key: &str,
+    rules: &RoomVersionRules,
+) -> bool {
+    let signature = event
+        .get("signatures")
+        .and_then(|all| all.as_object()?.get(server.as_str())?.as_object()?.get(key_id)?.as_str());
+    let decode = |text: &str| BASE64.decode(text).ok();
+    let (Some(key), Some(signature)) = (decode(public_key), signature.and_then(decode)) else { return false };
+    let mut signed = event.clone();
+    if redaction::redact_object(&mut signed, rules).is_err() {
+        return false;
+    }
+    signed.remove("signatures");
+    signed.remove("unsigned");
+    let Ok(text) = canonical::to_string(&signed) else { return false };
+    let algorithm = SigningKeyAlgorithm::Ed25519;
+    ruma::signatures::verify_canonical_json_bytes(&algorithm, &key, &signature, text.as_bytes()).is_ok()
 }
 
 /// The servers whose signatures an event must carry: their keys are needed for [`verify`].

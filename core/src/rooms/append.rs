@@ -17,6 +17,7 @@ mod template;
 mod trees;
 
 use crate::error::{Error, Result};
+use crate::events::canonical;
 use crate::events::pdu::Pdu;
 use crate::rooms::cache::{Room, Snapshot};
 use crate::rooms::relations;
@@ -151,6 +152,17 @@ async fn work(server: Arc<Server>, room: Arc<Room>) {
 }
 
 async fn append(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Vec<Result<Vec<OwnedEventId>>> {
+    match is_watched(server, room, requests).await {
+        Ok(false) => {}
+        Ok(true) => {
+            let mut results = Vec::with_capacity(requests.len());
+            for request in requests {
+                results.push(append_recommended(server, room, request).await);
+            }
+            return results;
+        }
+        Err(error) => return fail(requests, &error),
+    }
     for _ in 0..TRIES {
         let _turn = room.turn.lock().await;
         let plan = match plan::plan(server, room, requests).await {
@@ -170,6 +182,46 @@ async fn append(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Vec<
     }
     let error = Error::Unavailable("the room is being written to by too many replicas".to_owned());
     fail(requests, &error)
+}
+
+/// Whether a policy server has to be asked for the room's events.
+async fn is_watched(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Result<bool> {
+    if requests.iter().any(|request| request.creates) {
+        return Ok(false);
+    }
+    let root = server.current_root(room).await?;
+    Ok(server.policy_server(room, root).await?.is_some())
+}
+
+/// Appends events that the room's policy server recommends. It is asked outside of the room's turn, so the room may have
+/// moved when it has answered.
+async fn append_recommended(
+    server: &Server,
+    room: &Arc<Room>,
+    request: &Request,
+) -> Result<Vec<OwnedEventId>> {
+    for _ in 0..TRIES {
+        let mut plan = plan::plan(server, room, std::slice::from_ref(request)).await?;
+        for (row, pdu) in plan.changes.events.iter_mut().zip(&mut plan.pdus) {
+            let mut event = canonical::parse(&row.json).map_err(Error::internal_display)?;
+            server.recommend(room, &mut event).await?;
+            row.json = canonical::to_string(&event).map_err(Error::internal_display)?;
+            let signed = Pdu::parse(pdu.event_id.clone(), &room.rules, &row.json);
+            let mut signed = signed.map_err(Error::internal_display)?;
+            (signed.pk, signed.state_root) = (pdu.pk, pdu.state_root);
+            *pdu = Arc::new(signed);
+        }
+        let _turn = room.turn.lock().await;
+        match publish::commit(server, room, plan).await {
+            Ok(results) => return results.into_iter().next().unwrap_or_else(|| Ok(Vec::new())),
+            Err(Error::Storage(myelin_storage::Error::GuardLost)) => {
+                room.forget();
+                server.log.catch_up().await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Unavailable("the room is being written to by too many others".to_owned()))
 }
 
 /// The same failure for everybody; its details are logged and not told.

@@ -24,6 +24,7 @@ impl Federation {
             .key
             .hash_and_sign(server.name(), &mut event, &room.rules)
             .map_err(|error| Error::bad_json(error.to_string()))?;
+        server.recommend(room, &mut event).await?;
         let id = event_id(&event, room)?;
         let shown = server.shown_events(room, Some(&draft.sender)).await?;
         let request = create_invite::v2::Request::new(

@@ -199,7 +199,10 @@ pub(super) async fn destinations_of(inner: &Inner, event: &Stored) -> Result<BTr
         servers.insert(target.server_name().to_owned());
     }
     servers.remove(inner.server.name());
-    servers.remove(event.sender.server_name());
+    // An invitation by a third-party identifier may be made for a sender of another server, which has to hear of it.
+    if event.membership().as_deref() != Some("invite") {
+        servers.remove(event.sender.server_name());
+    }
     Ok(servers)
 }
 

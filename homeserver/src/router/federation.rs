@@ -2,7 +2,7 @@
 
 use myelin_federation::inbound::{
     authorization, backfill, device, directory, discovery, event, keys, membership, openid, query, space,
-    transactions,
+    thirdparty, transactions,
 };
 
 use super::route::{Route, route_open, route_signed, route_signed_v1};
@@ -36,6 +36,8 @@ pub(super) fn endpoints() -> Vec<Route> {
         route_signed(membership::send_knock),
         route_signed(membership::invite),
         route_signed(membership::invite_v1),
+        route_signed(thirdparty::exchange),
+        route_open(thirdparty::bound),
         // Rooms seen from outside
         route_signed(directory::public_rooms),
         route_signed(directory::search),

@@ -4,6 +4,7 @@ use super::check::Checked;
 use super::near::Near;
 use super::{Arrival, Received, Step, ToldBy};
 use crate::error::{Error, Result};
+use crate::events::canonical;
 use crate::events::pdu::Pdu;
 use crate::events::redaction;
 use crate::rooms::append::plan::Plan;
@@ -67,7 +68,10 @@ pub(super) async fn plan(
     let verdict = placing.verdict(&pdu).await?;
     pdu.rejected = verdict.is_err();
     let soft = match verdict.is_ok() && arrival.history_before.is_none() {
-        true => placing.current_verdict(&pdu).await?,
+        true => match placing.current_verdict(&pdu).await? {
+            Ok(()) => placing.recommended(checked).await?,
+            refused => refused,
+        },
         false => Ok(()),
     };
     pdu.soft_failed = soft.is_err();
@@ -142,6 +146,17 @@ impl Placing<'_> {
             false => self.trees.resolve(&[self.snapshot.root, pdu.state_root]).await?,
         };
         self.trees.authorize(root, pdu).await
+    }
+
+    /// Whether the room's policy server recommends the event, if there is one.
+    async fn recommended(&self, checked: &Checked) -> Result<Result<(), Reason>> {
+        let policy = self.server.policy_server(self.room, self.snapshot.root).await?;
+        let Some(policy) = policy else { return Ok(Ok(())) };
+        let event = canonical::parse(&checked.json).map_err(Error::internal_display)?;
+        Ok(match policy.recommends(self.room, &event) {
+            true => Ok(()),
+            false => Err(Reason(format!("{} does not recommend it", policy.name))),
+        })
     }
 
     async fn finish(
