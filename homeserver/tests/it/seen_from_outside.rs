@@ -172,3 +172,25 @@ async fn a_token_tells_who_somebody_is() {
     })
     .await;
 }
+
+/// The id of a room of version 12 does not say where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_knock_is_taken_back() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let rule =
+            json!({ "type": "m.room.join_rules", "state_key": "", "content": { "join_rule": "knock" } });
+        for version in ["11", "12"] {
+            let wish = json!({ "preset": "private_chat", "room_version": version, "initial_state": [rule] });
+            let room = pair.one.create_room(&alice, wish).await;
+            let path = format!("/_matrix/client/v3/knock/{room}?via={}", pair.one.name());
+            ok(pair.two.post(&path, &*bob.token, json!({})).await);
+            let member = async || pair.one.state(&alice, &room, "m.room.member", &bob.id).await.1;
+            assert_eq!(member().await["membership"], "knock");
+            let path = format!("/_matrix/client/v3/rooms/{room}/leave");
+            ok(pair.two.post(&path, &*bob.token, json!({})).await);
+            assert_eq!(member().await["membership"], "leave", "{version}");
+        }
+    })
+    .await;
+}
