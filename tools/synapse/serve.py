@@ -51,6 +51,7 @@ def settings(folder, client_port, federation_port, authority, certificate, key):
         "bcrypt_rounds": 4,
         "presence": {"enabled": False},
         "allow_public_rooms_over_federation": True,
+        "room_list_publication_rules": [{"action": "allow"}],
         # Not minutes between two attempts of one transaction; a server that does not answer is left alone as always.
         "federation": {"max_long_retries": 1, "max_long_retry_delay": "1s"},
         **{f"rc_{name}": UNLIMITED for name in limits},

@@ -29,6 +29,7 @@ mod seen_from_outside;
 mod signing_key;
 mod stranger;
 mod support;
+mod synapse;
 mod sync;
 mod tidy;
 mod uia;
