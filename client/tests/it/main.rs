@@ -8,4 +8,5 @@ mod commands;
 mod encryption;
 mod federated;
 mod foreign;
+mod synapse;
 mod world;

@@ -255,7 +255,8 @@ impl Server {
         }
         let place = events::place(&mut self.database.read().await?, event.event_id.as_str()).await?;
         let before = place.ok_or_else(|| Error::internal("history without a place"))?;
-        Ok((Point::in_past(before, event.depth, event.pk), Point::at(before - 1)))
+        let point = |pk| Point::in_past(before, event.depth, pk);
+        Ok((point(event.pk), point(event.pk + 1)))
     }
 
     /// The state that the reader may see as the room's present one.

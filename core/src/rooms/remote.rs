@@ -137,12 +137,14 @@ impl Server {
     ) -> Result<()> {
         let user_pk = self.ids.user(user.as_str()).await?;
         let row = memberships::get(&mut self.database.read().await?, user_pk, room.pk).await?;
-        match row.map(|row| row.membership) {
-            Some(memberships::INVITE | memberships::KNOCK) => {}
-            Some(memberships::LEAVE) => return Ok(()),
+        let via = match row {
+            Some(row) if row.membership == memberships::INVITE => Vec::new(),
+            // Nobody invited, and the room's id may name no server.
+            Some(row) if row.membership == memberships::KNOCK => servers_of(row.stripped.as_deref()),
+            Some(row) if row.membership == memberships::LEAVE => return Ok(()),
             _ => return Err(Error::forbidden("you are not in this room")),
-        }
-        let found = Found { room_id: room.id.clone(), via: Vec::new() };
+        };
+        let found = Found { room_id: room.id.clone(), via };
         let via = self.candidates(user, &found).await?;
         self.remote()?.leave(Wish { user, room_id: &room.id, via: &via, content: &content }).await
     }
@@ -189,4 +191,15 @@ impl Server {
         let root = self.current_root(room).await?;
         self.state_events(room, root, keys).await
     }
+}
+
+/// The servers of those who made the stripped state that was shown of a room.
+fn servers_of(stripped: Option<&str>) -> Vec<OwnedServerName> {
+    let events: Vec<Value> =
+        stripped.and_then(|events| serde_json::from_str(events).ok()).unwrap_or_default();
+    let server = |event: &Value| {
+        let sender = <&UserId>::try_from(event.get("sender")?.as_str()?).ok()?;
+        Some(sender.server_name().to_owned())
+    };
+    events.iter().filter_map(server).collect()
 }

@@ -34,7 +34,7 @@ pub struct Reading {
 pub struct Point {
     /// The position.
     pub pos: i64,
-    /// Depth and number of the last event of history that was read, if that is where the point is.
+    /// Within the history, before an event with this depth and number, if that is where the point is.
     past: Option<(i64, i64)>,
 }
 
@@ -44,7 +44,7 @@ impl Point {
         Point { pos, past: None }
     }
 
-    /// Behind an event of history that belongs before the event at a position.
+    /// Before an event of history that belongs before the event at a position.
     pub(crate) const fn in_past(before_pos: i64, depth: i64, event_pk: i64) -> Point {
         Point { pos: before_pos - 1, past: Some((depth, event_pk)) }
     }
@@ -140,15 +140,35 @@ impl Server {
         if backwards {
             return self.page_back(reading, from, to, limit).await;
         }
-        let (room_pk, upto) = (reading.room.pk, reading.upto.min(self.log.visible()));
+        self.page_on(reading, from, to, limit).await
+    }
+
+    /// Oldest first, history among it.
+    async fn page_on(&self, reading: &Reading, from: Point, to: Option<Point>, limit: usize) -> Result<Page> {
+        let room = &reading.room;
+        let upto = reading.upto.min(self.log.visible());
         let last = to.map_or(upto, |point| point.pos.min(upto));
         let wanted = i64::try_from(limit).unwrap_or(i64::MAX);
+        let has_history = self.may_have_history(room, reading.root).await?;
         let mut connection = self.database.read().await?;
-        let found =
-            events::between(&mut connection, room_pk, from.pos, last, Order::OldestFirst, wanted).await?;
+        let live =
+            events::between(&mut connection, room.pk, from.pos, last, Order::OldestFirst, wanted).await?;
+        let mut found: Vec<(Place, i64)> =
+            live.into_iter().map(|(pos, pk)| ((pos, true, 0, 0), pk)).collect();
+        if has_history {
+            let (depth, pk) = from.past.unwrap_or((i64::MIN, i64::MIN));
+            let start = (from.pos.saturating_add(1), depth, pk);
+            let past = events::history_from(&mut connection, room.pk, start, last, wanted).await?;
+            found.extend(past.into_iter().map(|(before, depth, pk)| ((before, false, depth, pk), pk)));
+            found.sort_unstable();
+            found.truncate(limit);
+        }
         drop(connection);
         let full = found.len() == limit;
-        let last = found.last().map(|(pos, _)| Point::at(*pos));
+        let last = found.last().map(|((pos, live, depth, pk), _)| match live {
+            true => Point::at(*pos),
+            false => Point::in_past(*pos, *depth, pk + 1),
+        });
         let pks: Vec<i64> = found.into_iter().map(|(_, pk)| pk).collect();
         let events = self.rooms.events(&pks).await?;
         Ok(Page { events, end: last.filter(|_| full), last: last.unwrap_or(from) })

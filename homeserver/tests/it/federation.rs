@@ -137,11 +137,11 @@ fn cross_signing_key(user: &User, usage: &str, key: &Ed25519SecretKey) -> Value 
 }
 
 /// An object with a user's signature by a cross-signing key; gives the signature too.
-fn signed(mut object: Value, user: &User, key: &Ed25519SecretKey) -> (Value, String) {
+pub fn signed_by(mut object: Value, user: &str, key: &Ed25519SecretKey) -> (Value, String) {
     let canonical: CanonicalJsonObject = serde_json::from_value(object.clone()).unwrap();
     let text = to_canonical_json_string_for_signing(&canonical).unwrap();
     let signature = key.sign(text.as_bytes()).to_base64();
-    object["signatures"][&user.id][format!("ed25519:{}", key.public_key().to_base64())] = json!(signature);
+    object["signatures"][user][format!("ed25519:{}", key.public_key().to_base64())] = json!(signature);
     (object, signature)
 }
 
@@ -156,7 +156,7 @@ async fn who_verified_somebody_elsewhere_sees_that_and_nobody_else_does() {
         let user_signing = Ed25519SecretKey::new();
         for (setup, user) in [(&pair.one, &alice), (&pair.two, &bob)] {
             let (master, self_signing) = (Ed25519SecretKey::new(), Ed25519SecretKey::new());
-            let below = |usage, key| signed(cross_signing_key(user, usage, key), user, &master).0;
+            let below = |usage, key| signed_by(cross_signing_key(user, usage, key), &user.id, &master).0;
             let keys = json!({
                 "master_key": cross_signing_key(user, "master", &master),
                 "self_signing_key": below("self_signing", &self_signing),
@@ -168,7 +168,7 @@ async fn who_verified_somebody_elsewhere_sees_that_and_nobody_else_does() {
         }
         let (public, key) = masters.pop().unwrap();
         let since = pair.one.since(&alice).await;
-        let (good, signature) = signed(key.clone(), &alice, &user_signing);
+        let (good, signature) = signed_by(key.clone(), &alice.id, &user_signing);
         let mut bad = good.clone();
         bad["usage"] = json!(["master", "more"]);
         let path = "/_matrix/client/v3/keys/signatures/upload";

@@ -31,6 +31,7 @@ mod seen_from_outside;
 mod signing_key;
 mod stranger;
 mod support;
+mod synapse;
 mod sync;
 mod thirdparty;
 mod tidy;

@@ -145,6 +145,24 @@ async fn events_by_their_time() {
         let kinds: Vec<&str> =
             older["chunk"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
         assert_eq!(kinds.last(), Some(&"m.room.create"), "{older:#}");
+        // And on to the present, page by page, over what was fetched.
+        let (mut seen, mut from) = (Vec::new(), format!("&from={from}"));
+        for _ in 0..10 {
+            let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=f&limit=2{from}");
+            let page = ok(pair.two.get(&path, &*bob.token).await);
+            seen.extend(page["chunk"].as_array().unwrap().iter().map(|event| event["event_id"].clone()));
+            let Some(end) = page["end"].as_str() else { break };
+            from = format!("&from={end}");
+        }
+        let back = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=50");
+        let back = ok(pair.two.get(&back, &*bob.token).await);
+        let all = back["chunk"].as_array().unwrap().iter().rev().map(|event| event["event_id"].clone());
+        let expected: Vec<Value> = all.skip_while(|event| *event != second).collect();
+        assert_eq!((&seen, expected.len() > 1), (&expected, true), "{back:#}");
+        // Around an event, what came after it stands too.
+        let context = format!("/_matrix/client/v3/rooms/{room}/context/{first}?limit=2");
+        let context = ok(pair.two.get(&context, &*bob.token).await);
+        assert_eq!(context["events_after"][0]["event_id"], *second, "{context:#}");
     })
     .await;
 }
@@ -169,6 +187,28 @@ async fn a_token_tells_who_somebody_is() {
         refused(asked(&alice.token).await, 401, "M_UNKNOWN_TOKEN");
         pair.one.clock.advance(3_600_001);
         refused(asked(token).await, 401, "M_UNKNOWN_TOKEN");
+    })
+    .await;
+}
+
+/// The id of a room of version 12 does not say where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_knock_is_taken_back() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let rule =
+            json!({ "type": "m.room.join_rules", "state_key": "", "content": { "join_rule": "knock" } });
+        for version in ["11", "12"] {
+            let wish = json!({ "preset": "private_chat", "room_version": version, "initial_state": [rule] });
+            let room = pair.one.create_room(&alice, wish).await;
+            let path = format!("/_matrix/client/v3/knock/{room}?via={}", pair.one.name());
+            ok(pair.two.post(&path, &*bob.token, json!({})).await);
+            let member = async || pair.one.state(&alice, &room, "m.room.member", &bob.id).await.1;
+            assert_eq!(member().await["membership"], "knock");
+            let path = format!("/_matrix/client/v3/rooms/{room}/leave");
+            ok(pair.two.post(&path, &*bob.token, json!({})).await);
+            assert_eq!(member().await["membership"], "leave", "{version}");
+        }
     })
     .await;
 }

@@ -123,6 +123,23 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Settings of a server that federates and whose name is the address on which it listens for others.
+pub fn federating(name: &str) -> [(&str, &str); 10] {
+    let files = certificates();
+    [
+        ("SERVER_NAME", name),
+        ("LISTENERS_1_BIND", name),
+        ("LISTENERS_1_SERVE", "federation"),
+        ("LISTENERS_1_TLS_CERTIFICATE", &files.certificate),
+        ("LISTENERS_1_TLS_PRIVATE_KEY", &files.key),
+        ("FEDERATION_ENABLED", "true"),
+        ("FEDERATION_EXTRA_CA_CERTIFICATES", &files.authority),
+        ("FEDERATION_DENIED_IP_RANGES", ""),
+        ("FEDERATION_TRUSTED_KEY_SERVERS", ""),
+        ("FEDERATION_PUBLIC_ROOMS", "true"),
+    ]
+}
+
 /// A database, and how many servers share it.
 pub struct Database {
     /// How many servers share it.
@@ -167,20 +184,7 @@ impl Setup {
     /// Servers that federate. The first has the port that their name says.
     pub async fn start_federated(replicas: usize, database: Option<&str>, more: &[(&str, &str)]) -> Setup {
         let name = format!("127.0.0.1:{}", free_port());
-        let files = certificates();
-        let variables = [
-            ("SERVER_NAME", name.as_str()),
-            ("LISTENERS_1_BIND", &name),
-            ("LISTENERS_1_SERVE", "federation"),
-            ("LISTENERS_1_TLS_CERTIFICATE", &files.certificate),
-            ("LISTENERS_1_TLS_PRIVATE_KEY", &files.key),
-            ("FEDERATION_ENABLED", "true"),
-            ("FEDERATION_EXTRA_CA_CERTIFICATES", &files.authority),
-            ("FEDERATION_DENIED_IP_RANGES", ""),
-            ("FEDERATION_TRUSTED_KEY_SERVERS", ""),
-            ("FEDERATION_PUBLIC_ROOMS", "true"),
-        ];
-        Self::start(replicas, database, &[&variables, more].concat()).await
+        Self::start(replicas, database, &[&federating(&name), more].concat()).await
     }
 
     async fn start_all(replicas: usize, variables: Vec<(String, String)>, folder: TempDir) -> Setup {

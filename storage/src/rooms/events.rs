@@ -115,6 +115,25 @@ pub async fn history(
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
 }
 
+/// History of a room from a place of it on, oldest first: (position before which it belongs, depth, event). It belongs
+/// before positions up to `upto`.
+pub async fn history_from(
+    connection: &mut Connection,
+    room_pk: i64,
+    start: (i64, i64, i64),
+    upto: i64,
+    limit: i64,
+) -> Result<Vec<(i64, i64, i64)>> {
+    const HISTORY: Sql = Sql::both(
+        "SELECT before_pos, depth, event_pk FROM events WHERE room_pk = $1 AND before_pos IS NOT NULL \
+         AND (before_pos, depth, event_pk) >= ($2, $3, $4) AND before_pos <= $5 \
+         AND flags & 7 = 0 ORDER BY before_pos, depth, event_pk LIMIT $6",
+    );
+    let (before, depth, pk) = start;
+    let rows = connection.all(HISTORY, args![room_pk, before, depth, pk, upto, limit]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
+}
+
 /// Events of a room before a time or behind it, that time among them, the nearest first.
 pub async fn by_time(
     connection: &mut Connection,
