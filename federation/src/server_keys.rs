@@ -138,7 +138,7 @@ impl Keys {
             return Ok(Some(key));
         }
         let now = self.server.now_ms();
-        if *asked + PAUSE > now {
+        if is_pause(*asked, now) {
             return Ok(None);
         }
         *asked = now;
@@ -258,7 +258,7 @@ impl Keys {
             let known = self.of(server);
             let mut asked = known.asking.lock().await;
             let now = self.server.now_ms();
-            if *asked + PAUSE <= now {
+            if !is_pause(*asked, now) {
                 *asked = now;
                 if let Some(checked) = self.fetch(server).await {
                     self.keep(server, &checked).await?;
@@ -272,6 +272,11 @@ impl Keys {
         self.server.key.sign_json(self.server.name(), &mut object).map_err(Error::internal_display)?;
         serde_json::to_string(&object).map(Some).map_err(Error::internal_display)
     }
+}
+
+/// Whether a server that was asked then is not to be asked now. A clock that was put back is no reason to wait longer.
+fn is_pause(asked: i64, now: i64) -> bool {
+    (asked..asked + PAUSE).contains(&now)
 }
 
 /// The keys that an event is checked by, for each server that must have signed it.

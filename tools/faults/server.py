@@ -140,7 +140,7 @@ class Server:
         if self.postgres:
             self.postgres.stop()
         if self.mounted:
-            command("umount", self.data, check=False)
+            command("umount", "-l", self.data, check=False)
 
 
 class Usage(threading.Thread):

@@ -37,6 +37,9 @@ impl Patience {
     pub const INSIST: Patience = Patience { time: Duration::from_secs(60), size: 8 << 20, insist: true };
     /// For events in the background.
     pub const EVENTS: Patience = Patience { time: Duration::from_secs(60), size: 64 << 20, insist: false };
+    /// For the answer to a transaction, which holds no more than what was wrong with each of its events.
+    pub const TRANSACTION: Patience =
+        Patience { time: Duration::from_secs(60), size: 1 << 20, insist: false };
     /// For the whole state of a room.
     pub const ROOM: Patience = Patience { time: Duration::from_secs(300), size: 512 << 20, insist: true };
 }

@@ -1,7 +1,7 @@
 //! One server that is told things: its queue, and the task that empties it.
 
 use super::{Inner, catch_up};
-use crate::outbound::request::{Patience, RequestError};
+use crate::outbound::request::Patience;
 use myelin_core::Result;
 use myelin_storage::federation::outbox;
 use parking_lot::Mutex;
@@ -39,30 +39,26 @@ pub(super) struct State {
     pub(super) volatile: VecDeque<(String, Box<RawValue>)>,
     /// The server has the events up to this position, and misses some behind it.
     pub(super) behind: Option<i64>,
-    /// The first event that came while it was caught up with.
+    /// The newest event that came while it was behind.
     pub(super) missed: Option<i64>,
     /// The backlog is in the database as `behind` says.
     pub(super) noted: Option<i64>,
     /// Something waits in the outbox.
     pub(super) outbox: bool,
-    /// When it is tried again, if it is left alone until then.
-    retry: Option<i64>,
+    /// When it is tried again, if it is left alone until then, and when that was decided.
+    retry: Option<(i64, i64)>,
     running: bool,
     /// Something came while the task was about to end.
     again: bool,
 }
 
 impl State {
-    /// The server will have to be caught up with from its first event on that waits.
-    pub(super) fn fall_behind(&mut self, next: i64) {
-        let first = self.queue.front().map_or(next, |(pos, _)| *pos);
+    /// The server will have to be caught up with, from its first event on that waits up to this one.
+    pub(super) fn fall_behind(&mut self, newest: i64) {
+        let first = self.queue.front().map_or(newest, |(pos, _)| *pos);
         self.queue.clear();
-        match self.behind {
-            None => self.behind = Some(first - 1),
-            Some(_) => {
-                self.missed.get_or_insert(first);
-            }
-        }
+        self.behind.get_or_insert(first - 1);
+        self.missed = self.missed.max(Some(newest));
     }
 
     fn is_idle(&self) -> bool {
@@ -114,10 +110,11 @@ pub(super) fn wake(inner: &Arc<Inner>, destination: &Arc<Destination>) {
         if state.is_idle() {
             return;
         }
-        if state.retry.is_some_and(|time| time > now) {
+        // A clock that was put back is no reason to wait for longer.
+        if state.retry.is_some_and(|(time, since)| (since..time).contains(&now)) {
             // What waits is found again by catching up; nothing is kept in memory for it.
             if let Some((last, _)) = state.queue.back().copied() {
-                state.fall_behind(last + 1);
+                state.fall_behind(last);
             }
             state.volatile.clear();
             return;
@@ -142,18 +139,17 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
         if let Some(time) = retry {
             {
                 let mut state = destination.state.lock();
-                let next = inner.position.lock().dispatched + 1;
-                if !state.queue.is_empty() {
-                    state.fall_behind(next);
+                if let Some((last, _)) = state.queue.back().copied() {
+                    state.fall_behind(last);
                 }
                 state.volatile.clear();
                 state.running = false;
-                state.retry = Some(time);
+                state.retry = Some((time, now));
             }
             if let Err(error) = catch_up::note(&inner, &destination).await {
                 tracing::debug!(%error, "a backlog was not noted and will be with the next");
             }
-            inner.retry_at(time, &destination.name);
+            inner.retry_at(time, now, &destination.name);
             return;
         }
         let mut state = destination.state.lock();
@@ -217,7 +213,8 @@ async fn send_all(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<
                 .server
                 .commit
                 .run(move |tx| Box::pin(async move { Ok(outbox::delivered(tx, &name, upto).await?) }));
-            delivered.await?;
+            // What is not deleted is sent once more, and dropped there by its id.
+            delivered.await.inspect_err(|_| destination.state.lock().outbox = true)?;
         }
     }
 }
@@ -226,7 +223,8 @@ fn raw(json: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(json.to_owned()).ok()
 }
 
-/// Sends one transaction; returns when the server has it.
+/// Sends one transaction; returns when the server has it. What is not the answer to a transaction may come from
+/// something that stands before the server, so it counts as none.
 pub(super) async fn transaction(
     inner: &Inner,
     destination: &Destination,
@@ -242,17 +240,9 @@ pub(super) async fn transaction(
     );
     request.pdus = events.iter().filter_map(|event| RawValue::from_string(event.pdu.json()).ok()).collect();
     request.edus = edus.into_iter().map(Raw::<Edu>::from_json).collect();
-    match inner.client.send(&destination.name, request, Patience::EVENTS).await {
-        Ok(answer) => {
-            for (event, error) in
-                answer.pdus.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().err()?)))
-            {
-                tracing::debug!(server = %destination.name, %event, %error, "an event was not accepted");
-            }
-            Ok(())
-        }
-        // The server has it, whatever it says about it.
-        Err(RequestError::Nonsense { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+    let answer = inner.client.send(&destination.name, request, Patience::TRANSACTION).await?;
+    for (event, error) in answer.pdus.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().err()?))) {
+        tracing::debug!(server = %destination.name, %event, %error, "an event was not accepted");
     }
+    Ok(())
 }
