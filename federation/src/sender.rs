@@ -95,6 +95,12 @@ impl Sender {
         self.0.retry_due();
     }
 
+    /// Whether something waits for a server until its time comes.
+    pub fn waits_for(&self, server: &str) -> bool {
+        let named = <&ServerName>::try_from(server).ok();
+        named.and_then(|server| self.0.known(server)).is_some_and(|to| to.is_left_alone())
+    }
+
     /// Somebody types in a room, or has stopped.
     pub(crate) fn typing(&self, room_pk: i64, user_pk: i64, typing: bool) {
         if self.0.leads.load(Ordering::Relaxed) {

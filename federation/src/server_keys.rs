@@ -294,3 +294,16 @@ fn wanted(event: &CanonicalJsonObject, rules: &RoomVersionRules) -> Vec<Vec<Want
     };
     signers.into_iter().map(of_server).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_not_asked_twice_in_a_minute_and_a_clock_put_back_is_no_minute() {
+        let asked = 10 * PAUSE;
+        assert!(is_pause(asked, asked) && is_pause(asked, asked + PAUSE - 1));
+        assert!(!is_pause(asked, asked + PAUSE));
+        assert!(!is_pause(asked, asked - 1), "the clock was put back since");
+    }
+}

@@ -94,10 +94,11 @@ def lie(mode):
         run.world.silent.add(server.place.name)
         time.sleep(2)
         server.stop()
+        key = server.signing_key()
         log = open(f"{server.log}.liar", "ab")
         others = [f"{other.name}" for other in run.servers[:2]]
         liar = subprocess.Popen([*server.place.prefix, sys.executable, f"{HERE}/liar.py", mode, server.place.bind,
-                                 server.certificate, server.key, server.name, f"{server.data}/myelin",
+                                 server.certificate, server.key, server.name, key,
                                  run.world.rooms[0], ",".join(others)], stdout=log, stderr=log)
         time.sleep(seconds)
         if liar.poll() is not None:
@@ -116,8 +117,11 @@ def mix(run, seconds):
     kinds = ["cut", "kill"] + (["disk-full"] if run.servers[0].mounted else [])
     kinds += ["clock"] if run.servers[1].clock_file else []
     kinds += [kind for kind in LIARS if len(run.servers) > 2]
+    bag = []
     while time.monotonic() < until:
-        kind = run.random.choice(kinds)
+        # Each comes before any comes again.
+        bag = bag or run.random.sample(kinds, len(kinds))
+        kind = bag.pop()
         length = min(run.random.uniform(5, 40), max(3, until - time.monotonic()))
         run.options.offset = run.random.choice(["+3m", "-3m", "+20m", "-20m"])
         print(f"  {kind} for {length:.0f} s", flush=True)

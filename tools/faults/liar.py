@@ -1,6 +1,6 @@
 """A server that answers slowly, wrongly, hugely or never, with the name and certificate of an honest one.
 
-    liar.py MODE BIND CERTIFICATE KEY NAME DATA ROOM OTHERS
+    liar.py MODE BIND CERTIFICATE KEY NAME SIGNING-KEY ROOM OTHERS
 """
 
 import random
@@ -9,6 +9,8 @@ import ssl
 import sys
 import threading
 import time
+
+from provoke import provoke
 
 WRONG = [
     (500, b'{"errcode": "M_UNKNOWN", "error": "no"}'), (502, b"<html>bad gateway</html>"), (404, b"{}"),
@@ -103,17 +105,13 @@ def serve(raw, context, mode, name):
 
 def main():
     """Listens until it is killed."""
-    mode, bind, certificate, key, name, data, room, others = sys.argv[1:]
+    mode, bind, certificate, key, name, signing_key, room, others = sys.argv[1:]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     host, port = bind.rsplit(":", 1)
     listener = socket.create_server((host, int(port)), backlog=64)
-    try:
-        from provoke import provoke
-        for other in others.split(","):
-            threading.Thread(target=provoke, args=(name, data, room, other), daemon=True).start()
-    except ImportError:
-        pass
+    for other in others.split(","):
+        threading.Thread(target=provoke, args=(name, signing_key, room, other), daemon=True).start()
     while True:
         raw, _ = listener.accept()
         threading.Thread(target=serve, args=(raw, context, mode, name), daemon=True).start()

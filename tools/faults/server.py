@@ -1,8 +1,10 @@
 """A Myelin process with its database: started, killed, measured."""
 
+import contextlib
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -12,6 +14,10 @@ from network import command
 
 FAKETIME = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1",
             "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]
+
+
+class NoDisk(Exception):
+    """A file system of its own can't be had here."""
 
 
 class Server:
@@ -29,7 +35,9 @@ class Server:
         os.mkdir(self.data)
         self.mounted = bool(disk)
         if disk:
-            command("mount", "-t", "tmpfs", "-o", f"size={disk}m", "tmpfs", self.data)
+            done = command("mount", "-t", "tmpfs", "-o", f"size={disk}m", "tmpfs", self.data, check=False)
+            if done.returncode != 0:
+                raise NoDisk(done.stdout.strip())
         self.postgres = Postgres(self.data, f"{folder}/{place.name}.postgres.log", host) if database == "postgres" else None
         certificate, key = authority.certificate(place.name, place.federation.rsplit(":", 1)[0])
         self.variables = {
@@ -116,6 +124,14 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.kill()
             self.process = None
+
+    def signing_key(self):
+        """The key of a server that has ended, for who speaks in its name."""
+        statement = "SELECT value FROM meta WHERE key = 'signing_key'"
+        if self.postgres:
+            return command(f"{self.postgres.bin}/psql", self.postgres.url, "-Atc", statement).stdout.strip()
+        with contextlib.closing(sqlite3.connect(f"{self.data}/myelin/myelin.db")) as connection:
+            return connection.execute(statement).fetchone()[0]
 
     def fill(self):
         """Leaves no room on the server's disk."""

@@ -15,6 +15,11 @@ const FIRST: i64 = 10_000;
 /// The longest.
 const LONGEST: i64 = 24 * 3_600_000;
 
+/// How long a server is left alone that has been away for so long, in milliseconds.
+fn pause(away: i64) -> i64 {
+    (away / 2).clamp(FIRST, LONGEST)
+}
+
 /// Whether a server's time has not come yet. Where it is further away than it can have been when it was chosen, the
 /// clock was put back since, and it counts for nothing.
 fn is_left_alone(row: &Failing, now: i64) -> bool {
@@ -57,7 +62,7 @@ impl Backoff {
                 return;
             }
             row.since_ts = row.since_ts.min(now);
-            row.interval_ms = ((now - row.since_ts) / 2).clamp(FIRST, LONGEST);
+            row.interval_ms = pause(now - row.since_ts);
             row.retry_ts = now + row.interval_ms + row.interval_ms * i64::from(spread) / 1_024;
             row.clone()
         };
@@ -81,5 +86,29 @@ impl Backoff {
             tracing::debug!(%error, "that a server answers again was not written down");
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(retry_ts: i64) -> Failing {
+        Failing { server: "x.example".to_owned(), since_ts: 1_000_000, retry_ts, interval_ms: 20_000 }
+    }
+
+    #[test]
+    fn a_server_is_asked_again_after_half_of_the_time_that_it_was_away() {
+        const MINUTE: i64 = 60_000;
+        let pauses = [0, MINUTE, 10 * MINUTE, 24 * 60 * MINUTE, 10 * 24 * 60 * MINUTE].map(pause);
+        assert_eq!(pauses, [FIRST, MINUTE / 2, 5 * MINUTE, 12 * 60 * MINUTE, LONGEST]);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_leaves_nobody_alone_for_longer() {
+        assert!(is_left_alone(&row(1_020_000), 1_000_001));
+        assert!(is_left_alone(&row(1_024_980), 1_000_001), "times are spread by a quarter");
+        assert!(!is_left_alone(&row(1_020_000), 1_020_000));
+        assert!(!is_left_alone(&row(1_020_000), 400_000), "the clock went back by ten minutes");
     }
 }

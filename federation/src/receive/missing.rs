@@ -48,7 +48,7 @@ impl Source<'_> {
         let mut request =
             get_missing_events::v1::Request::new(self.room.id.clone(), earliest, vec![id.clone()]);
         request.limit = UInt::from(GAP);
-        let answer = match self.federation.client.send(self.from, request, Patience::EVENTS).await {
+        let answer = match self.federation.client.send(self.from, request, Patience::SOME).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, room = %self.room.id, "missing events were not to be had");
@@ -165,7 +165,7 @@ impl Source<'_> {
     async fn single_events(&self, ids: Vec<OwnedEventId>) -> Result<()> {
         let fetch = |id| {
             let request = get_event::v1::Request::new(id);
-            self.federation.client.send(self.from, request, Patience::EVENTS).boxed()
+            self.federation.client.send(self.from, request, Patience::SOME).boxed()
         };
         let fetches: Vec<_> = ids.into_iter().map(fetch).collect();
         let mut answers = futures_util::stream::iter(fetches).buffer_unordered(TOGETHER);

@@ -24,12 +24,7 @@ pub(super) async fn run(inner: &Arc<Inner>, destination: &Arc<Destination>) -> R
         for part in pks.chunks(PDUS) {
             transaction(inner, destination, part, Vec::new()).await?;
         }
-        let done = {
-            let mut state = destination.state.lock();
-            state.missed = state.missed.filter(|newest| *newest > upto);
-            state.behind = state.missed.map(|_| upto);
-            state.behind.is_none()
-        };
+        let done = destination.state.lock().caught_up(upto);
         if done {
             return note(inner, destination).await;
         }

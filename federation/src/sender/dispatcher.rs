@@ -85,9 +85,6 @@ async fn begin(inner: &Arc<Inner>) -> Result<()> {
     let waiting = outbox::servers(&mut connection).await?;
     drop(connection);
     let position = noted.unwrap_or(head);
-    // What is in the queues is dispatched once more: they begin empty, so that their events are in order.
-    let known: Vec<_> = inner.destinations.lock().values().cloned().collect();
-    known.iter().for_each(|destination| destination.state.lock().queue.clear());
     *inner.position.lock() = super::Position { dispatched: position, durable: noted.unwrap_or(-1) };
     for (server, since) in behind {
         let Ok(server) = OwnedServerName::try_from(server) else { continue };
@@ -195,7 +192,7 @@ async fn save(inner: &Arc<Inner>) -> Result<()> {
     for destination in all {
         catch_up::note(inner, &destination).await?;
         let state = destination.state.lock();
-        if let Some((first, _)) = state.queue.front() {
+        if let Some((first, _)) = state.queue.first_key_value() {
             position = position.min(first - 1);
         }
     }

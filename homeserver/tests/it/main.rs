@@ -16,6 +16,7 @@ mod every_endpoint;
 mod federation;
 mod foreign_requests;
 mod harness;
+mod healing;
 mod login;
 mod pair;
 mod ports;

@@ -60,7 +60,10 @@ impl Stranger {
                 let path = request.uri().path().replace("%21", "!").replace("%3A", ":").replace("%24", "$");
                 let path = format!("{} {path}", request.method());
                 log.lock().push(path.clone());
-                let answer = known.lock().get(&path).cloned();
+                let known = known.lock().clone();
+                let of_all =
+                    || known.iter().find(|(start, _)| start.ends_with('/') && path.starts_with(*start));
+                let answer = known.get(&path).or_else(|| of_all().map(|(_, answer)| answer)).cloned();
                 match answer {
                     Some(answer) => (StatusCode::OK, answer.to_string()),
                     None => (StatusCode::NOT_FOUND, json!({ "errcode": "M_NOT_FOUND" }).to_string()),
@@ -82,6 +85,23 @@ impl Stranger {
     /// Prepares an answer: `GET /path`.
     pub fn answer(&self, request: &str, answer: Value) {
         self.answers.lock().insert(request.to_owned(), answer);
+    }
+
+    /// Prepares an answer to all requests that begin so: `PUT /path/`.
+    pub fn answer_all(&self, start: &str, answer: Value) {
+        assert!(start.ends_with('/'));
+        self.answer(start, answer);
+    }
+
+    /// Waits until it was asked so often for something that begins so.
+    pub async fn until_asked(&self, start: &str, times: usize) {
+        for _ in 0..400 {
+            if self.asked.lock().iter().filter(|asked| asked.starts_with(start)).count() >= times {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        panic!("it was not asked {times} times: {start}");
     }
 
     /// Whether it was asked for something: `GET /path`, or the beginning of it.
