@@ -26,6 +26,7 @@ use crate::events::Pdu;
 use crate::events::pdu::{raw_state_type, ruma_state_type};
 use crate::rooms::authorize::auth_types;
 use crate::rooms::state::{EventPk, Index, NodeId, Nodes, TreeError, diff, get_many};
+use crate::rooms::version;
 
 /// A type and a state key, raw.
 pub type Key = (String, String);
@@ -124,6 +125,9 @@ impl<'a> Plan<'a> {
         let mut instead = HashMap::new();
         for id in conflicted.into_iter().chain(&difference).chain(&subgraph) {
             let Some(pdu) = load.event(id) else { continue };
+            if let Some(create) = create_event(conflict.rules, &pdu) {
+                load.event(&create);
+            }
             keys.extend(key_of(&pdu));
             let types =
                 auth_types(conflict.rules, &pdu.kind, &pdu.sender, pdu.state_key.as_deref(), &pdu.content);
@@ -190,6 +194,13 @@ impl<'a> Plan<'a> {
         answer.extend(resolved.into_iter().map(|(key, id)| Resolved { key: raw(key), event: Some(id) }));
         Ok(answer)
     }
+}
+
+/// The create event of a room whose id is its hash. It is among no auth events, and every event is judged by it.
+fn create_event(rules: &RoomVersionRules, pdu: &Pdu) -> Option<OwnedEventId> {
+    let named = version::room_id_is_hash(rules) && &*pdu.kind != "m.room.create";
+    let id = pdu.room_id.as_str().strip_prefix('!').filter(|_| named)?;
+    OwnedEventId::try_from(format!("${id}")).ok()
 }
 
 fn uses_subgraph(rules: &RoomVersionRules) -> bool {

@@ -40,6 +40,12 @@ pub(crate) fn depth(event: &CanonicalJsonObject) -> i64 {
     }
 }
 
+/// The events that an event follows.
+pub(crate) fn previous(event: &CanonicalJsonObject) -> impl Iterator<Item = OwnedEventId> {
+    let all = event.get("prev_events").and_then(CanonicalJsonValue::as_array);
+    all.into_iter().flatten().filter_map(|id| OwnedEventId::try_from(id.as_str()?).ok())
+}
+
 /// The type of an event.
 pub(crate) fn text<'a>(event: &'a CanonicalJsonObject, field: &str) -> Option<&'a str> {
     event.get(field).and_then(CanonicalJsonValue::as_str)
@@ -64,7 +70,7 @@ impl Federation {
         let source = Source { federation: self, from, room };
         let id = event_id(&event, room)?;
         if !prev.is_empty() {
-            source.events_between(&id).await?;
+            source.events_between(&id, prev).await?;
             received = self.server.receive(room, event.clone(), &keys, &arrival).await?;
         }
         match received {

@@ -43,8 +43,8 @@ pub(crate) struct Inner {
     /// This process tells the others; where several share a database, one does.
     leads: AtomicBool,
     destinations: Mutex<HashMap<OwnedServerName, Arc<Destination>>>,
-    /// When which destination is tried again.
-    retries: Mutex<BinaryHeap<Reverse<(i64, OwnedServerName)>>>,
+    /// When which destination is tried again, and when that was decided.
+    retries: Mutex<BinaryHeap<Reverse<(i64, i64, OwnedServerName)>>>,
     retry: Notify,
     /// Destinations whose backlog is to be noted before the position moves on.
     position: Mutex<Position>,
@@ -96,6 +96,12 @@ impl Sender {
         self.0.retry_due();
     }
 
+    /// Whether something waits for a server until its time comes.
+    pub fn waits_for(&self, server: &str) -> bool {
+        let named = <&ServerName>::try_from(server).ok();
+        named.and_then(|server| self.0.known(server)).is_some_and(|to| to.is_left_alone())
+    }
+
     /// Somebody types in a room, or has stopped.
     pub(crate) fn typing(&self, room_pk: i64, user_pk: i64, typing: bool) {
         if self.0.leads.load(Ordering::Relaxed) {
@@ -145,9 +151,9 @@ impl Inner {
         destination
     }
 
-    /// Has a destination tried again at a time.
-    fn retry_at(&self, time: i64, server: &ServerName) {
-        self.retries.lock().push(Reverse((time, server.to_owned())));
+    /// Has a destination tried again at a time, which is decided now.
+    fn retry_at(&self, time: i64, now: i64, server: &ServerName) {
+        self.retries.lock().push(Reverse((time, now, server.to_owned())));
         self.retry.notify_one();
     }
 
@@ -157,11 +163,12 @@ impl Inner {
             let server = {
                 let mut retries = self.retries.lock();
                 match retries.peek() {
-                    Some(Reverse((time, _))) if *time <= now => retries.pop(),
+                    // One that was decided later than now, as a clock says that was put back, is not waited for.
+                    Some(Reverse((time, since, _))) if *time <= now || *since > now => retries.pop(),
                     _ => return,
                 }
             };
-            if let Some(destination) = server.and_then(|Reverse((_, server))| self.known(&server)) {
+            if let Some(destination) = server.and_then(|Reverse((.., server))| self.known(&server)) {
                 destination::wake(self, &destination);
             }
         }
@@ -178,7 +185,7 @@ async fn retry(inner: Weak<Inner>, mut stop: tokio::sync::watch::Receiver<bool>)
     loop {
         let Some(strong) = inner.upgrade() else { return };
         strong.retry_due();
-        let next = strong.retries.lock().peek().map(|Reverse((time, _))| *time);
+        let next = strong.retries.lock().peek().map(|Reverse((time, ..))| *time);
         let wait = next.map_or(Duration::from_secs(3_600), |time| {
             Duration::from_millis(u64::try_from(time - strong.server.now_ms()).unwrap_or(0).max(1))
         });

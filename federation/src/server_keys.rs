@@ -138,7 +138,7 @@ impl Keys {
             return Ok(Some(key));
         }
         let now = self.server.now_ms();
-        if *asked + PAUSE > now {
+        if is_pause(*asked, now) {
             return Ok(None);
         }
         *asked = now;
@@ -258,7 +258,7 @@ impl Keys {
             let known = self.of(server);
             let mut asked = known.asking.lock().await;
             let now = self.server.now_ms();
-            if *asked + PAUSE <= now {
+            if !is_pause(*asked, now) {
                 *asked = now;
                 if let Some(checked) = self.fetch(server).await {
                     self.keep(server, &checked).await?;
@@ -272,6 +272,11 @@ impl Keys {
         self.server.key.sign_json(self.server.name(), &mut object).map_err(Error::internal_display)?;
         serde_json::to_string(&object).map(Some).map_err(Error::internal_display)
     }
+}
+
+/// Whether a server that was asked then is not to be asked now. A clock that was put back is no reason to wait longer.
+fn is_pause(asked: i64, now: i64) -> bool {
+    (asked..asked + PAUSE).contains(&now)
 }
 
 /// The keys that an event is checked by, for each server that must have signed it.
@@ -288,4 +293,17 @@ fn wanted(event: &CanonicalJsonObject, rules: &RoomVersionRules) -> Vec<Vec<Want
         ids.take(8).map(|id| Wanted { server: server.clone(), key_id: id.clone(), at }).collect()
     };
     signers.into_iter().map(of_server).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_not_asked_twice_in_a_minute_and_a_clock_put_back_is_no_minute() {
+        let asked = 10 * PAUSE;
+        assert!(is_pause(asked, asked) && is_pause(asked, asked + PAUSE - 1));
+        assert!(!is_pause(asked, asked + PAUSE));
+        assert!(!is_pause(asked, asked - 1), "the clock was put back since");
+    }
 }

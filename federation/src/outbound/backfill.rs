@@ -25,7 +25,7 @@ impl Federation {
         for server in self.servers_to_ask(room, SERVERS).await? {
             let limit = UInt::try_from(limit.min(MOST)).unwrap_or_default();
             let request = get_backfill::v1::Request::new(room.id.clone(), before.to_vec(), limit);
-            match self.client.send(&server, request, Patience::EVENTS).await {
+            match self.client.send(&server, request, Patience::SOME).await {
                 Ok(answer) if !answer.pdus.is_empty() => {
                     return self.take_history(&server, room, before, parse_all(&answer.pdus)).await;
                 }

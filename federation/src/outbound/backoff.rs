@@ -1,4 +1,5 @@
-//! Servers that do not answer are asked again later and later: after ten seconds at first, after a day at most.
+//! Servers that do not answer are asked again later and later: after ten seconds at first, then after half as long as
+//! they have been away, after a day at most. So whoever was away is found back soon, measured by that.
 //!
 //! A server that speaks to us is asked again at once. What is remembered is in the database too, so that a restart does
 //! not ask a thousand dead servers at once.
@@ -9,10 +10,22 @@ use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use std::collections::HashMap;
 
-/// The first time, in milliseconds.
+/// The shortest time, in milliseconds.
 const FIRST: i64 = 10_000;
 /// The longest.
 const LONGEST: i64 = 24 * 3_600_000;
+
+/// How long a server is left alone that has been away for so long, in milliseconds.
+fn pause(away: i64) -> i64 {
+    (away / 2).clamp(FIRST, LONGEST)
+}
+
+/// Whether a server's time has not come yet. Where it is further away than it can have been when it was chosen, the
+/// clock was put back since, and it counts for nothing.
+fn is_left_alone(row: &Failing, now: i64) -> bool {
+    let left = row.retry_ts - now;
+    left > 0 && left <= row.interval_ms + row.interval_ms / 4
+}
 
 /// Who does not answer.
 #[derive(Default)]
@@ -30,7 +43,7 @@ impl Backoff {
 
     /// When a server may be asked again; `None` where it may be now.
     pub fn until(&self, name: &ServerName, now: i64) -> Option<i64> {
-        self.failing.lock().get(name).map(|row| row.retry_ts).filter(|retry| *retry > now)
+        self.failing.lock().get(name).filter(|row| is_left_alone(row, now)).map(|row| row.retry_ts)
     }
 
     /// A server did not answer. `spread` is a number from 0 to 255, by which the times of many servers differ.
@@ -44,11 +57,12 @@ impl Backoff {
                 retry_ts: 0,
                 interval_ms: 0,
             });
-            if row.retry_ts > now {
+            if is_left_alone(row, now) {
                 // Another request found out first.
                 return;
             }
-            row.interval_ms = row.interval_ms.saturating_mul(3).clamp(FIRST, LONGEST);
+            row.since_ts = row.since_ts.min(now);
+            row.interval_ms = pause(now - row.since_ts);
             row.retry_ts = now + row.interval_ms + row.interval_ms * i64::from(spread) / 1_024;
             row.clone()
         };
@@ -71,5 +85,29 @@ impl Backoff {
         if let Err(error) = noted.await {
             tracing::debug!(%error, "that a server answers again was not written down");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(retry_ts: i64) -> Failing {
+        Failing { server: "x.example".to_owned(), since_ts: 1_000_000, retry_ts, interval_ms: 20_000 }
+    }
+
+    #[test]
+    fn a_server_is_asked_again_after_half_of_the_time_that_it_was_away() {
+        const MINUTE: i64 = 60_000;
+        let pauses = [0, MINUTE, 10 * MINUTE, 24 * 60 * MINUTE, 10 * 24 * 60 * MINUTE].map(pause);
+        assert_eq!(pauses, [FIRST, MINUTE / 2, 5 * MINUTE, 12 * 60 * MINUTE, LONGEST]);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_leaves_nobody_alone_for_longer() {
+        assert!(is_left_alone(&row(1_020_000), 1_000_001));
+        assert!(is_left_alone(&row(1_024_980), 1_000_001), "times are spread by a quarter");
+        assert!(!is_left_alone(&row(1_020_000), 1_020_000));
+        assert!(!is_left_alone(&row(1_020_000), 400_000), "the clock went back by ten minutes");
     }
 }

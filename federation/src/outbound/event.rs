@@ -54,7 +54,7 @@ impl Federation {
     ) -> Result<Nearest> {
         if self.server.event_in(room, id).await.is_err() {
             let answer =
-                self.client.send(from, get_event::v1::Request::new(id.clone()), Patience::EVENTS).await?;
+                self.client.send(from, get_event::v1::Request::new(id.clone()), Patience::SOME).await?;
             let event =
                 canonical::parse(answer.pdu.get()).map_err(|error| Error::bad_json(error.to_string()))?;
             let keys = self.keys.for_event(&event, &room.rules).await?;

@@ -35,8 +35,13 @@ impl Patience {
     pub const QUICK: Patience = Patience { time: Duration::from_secs(15), size: 8 << 20, insist: false };
     /// For what a user asked for, once: a join, an invitation.
     pub const INSIST: Patience = Patience { time: Duration::from_secs(60), size: 8 << 20, insist: true };
-    /// For events in the background.
+    /// For what knows no bounds but those of a room, in the background.
     pub const EVENTS: Patience = Patience { time: Duration::from_secs(60), size: 64 << 20, insist: false };
+    /// For a hundred events at most, in the background.
+    pub const SOME: Patience = Patience { time: Duration::from_secs(60), size: 8 << 20, insist: false };
+    /// For the answer to a transaction, which holds no more than what was wrong with each of its events.
+    pub const TRANSACTION: Patience =
+        Patience { time: Duration::from_secs(60), size: 1 << 20, insist: false };
     /// For the whole state of a room.
     pub const ROOM: Patience = Patience { time: Duration::from_secs(300), size: 512 << 20, insist: true };
 }

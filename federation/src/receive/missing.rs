@@ -1,6 +1,6 @@
 //! Fetching what an event needs from the server that sent it.
 
-use super::{depth, event_id, parse_all};
+use super::{depth, event_id, parse_all, previous};
 use crate::Federation;
 use crate::outbound::request::Patience;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -8,11 +8,12 @@ use myelin_core::events::canonical;
 use myelin_core::rooms::append::receive::{Arrival, Received};
 use myelin_core::rooms::cache::Room;
 use myelin_core::{Error, Result};
+use myelin_storage::changes::OUTLIER;
 use ruma::api::federation::authorization::get_event_authorization;
 use ruma::api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids};
 use ruma::canonical_json::CanonicalJsonObject;
 use ruma::{OwnedEventId, ServerName, UInt};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Events that are asked for at once to close a gap.
@@ -39,21 +40,22 @@ impl Source<'_> {
         self.outliers(parse_all(&answer.auth_chain)).await
     }
 
-    /// Fetches events between what is here and one that has come, and takes them in, the oldest first.
-    pub(super) async fn events_between(&self, id: &OwnedEventId) -> Result<()> {
+    /// Fetches events between what is here and one that has come, and takes them in, the oldest first. `missing` are the
+    /// events that this one follows and that are not here.
+    pub(super) async fn events_between(&self, id: &OwnedEventId, missing: &[OwnedEventId]) -> Result<()> {
         let server = &self.federation.server;
         let earliest = server.extremities(self.room).await?;
         let mut request =
             get_missing_events::v1::Request::new(self.room.id.clone(), earliest, vec![id.clone()]);
         request.limit = UInt::from(GAP);
-        let answer = match self.federation.client.send(self.from, request, Patience::EVENTS).await {
+        let answer = match self.federation.client.send(self.from, request, Patience::SOME).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, room = %self.room.id, "missing events were not to be had");
                 return Ok(());
             }
         };
-        let mut events = parse_all(&answer.events);
+        let mut events = self.gap_among(parse_all(&answer.events), missing).await?;
         events.sort_by_key(depth);
         let (keys, _) = self.federation.keys.for_events(&events, &self.room.rules).await?;
         let mut fetches = 0;
@@ -84,6 +86,37 @@ impl Source<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Those of the events that lie between what is here and these missing ones. A server that does not have our newest
+    /// events can't tell where the gap ends, and sends what stands behind it too: that is history, perhaps from before
+    /// this server came into the room, and taken in as news it would be shown as such, or not at all.
+    async fn gap_among(
+        &self,
+        events: Vec<CanonicalJsonObject>,
+        missing: &[OwnedEventId],
+    ) -> Result<Vec<CanonicalJsonObject>> {
+        let mut sent = HashMap::with_capacity(events.len());
+        for event in events {
+            if let Ok(id) = event_id(&event, self.room) {
+                sent.insert(id, event);
+            }
+        }
+        let ids: Vec<OwnedEventId> = sent.keys().cloned().collect();
+        let here = self.federation.server.rooms.events_by_ids(&ids).await?;
+        let stands = |id: &OwnedEventId| here.get(id).is_some_and(|event| event.flags & OUTLIER == 0);
+        let mut gap = Vec::new();
+        let mut next: Vec<OwnedEventId> = missing.to_vec();
+        while let Some(id) = next.pop() {
+            if stands(&id) {
+                continue;
+            }
+            if let Some(event) = sent.remove(&id) {
+                next.extend(previous(&event));
+                gap.push(event);
+            }
+        }
+        Ok(gap)
     }
 
     /// The states after events that are not here.
@@ -132,7 +165,7 @@ impl Source<'_> {
     async fn single_events(&self, ids: Vec<OwnedEventId>) -> Result<()> {
         let fetch = |id| {
             let request = get_event::v1::Request::new(id);
-            self.federation.client.send(self.from, request, Patience::EVENTS).boxed()
+            self.federation.client.send(self.from, request, Patience::SOME).boxed()
         };
         let fetches: Vec<_> = ids.into_iter().map(fetch).collect();
         let mut answers = futures_util::stream::iter(fetches).buffer_unordered(TOGETHER);

@@ -56,8 +56,10 @@ impl Federation {
             answers.insert(id, answer);
         }
         for edu in &request.edus {
-            if let Err(error) = self.edu(&origin, edu.json().get()).await {
-                tracing::debug!(%error, %origin, "an EDU was left out");
+            match self.edu(&origin, edu.json().get()).await {
+                Ok(()) => {}
+                Err(error) if is_ours(&error) => return Err(error),
+                Err(error) => tracing::debug!(%error, %origin, "an EDU was left out"),
             }
         }
         self.device_lists.go_on(&origin);
@@ -93,7 +95,7 @@ impl Federation {
         }
         let received = match self.take_in(origin, &room, event, ToldBy::Sender).await {
             Ok(received) => received,
-            Err(error @ (Error::Storage(_) | Error::Unavailable(_))) => return Err(error),
+            Err(error) if is_ours(&error) => return Err(error),
             Err(error) => return Ok(Some((id, Err(error.to_string())))),
         };
         let answer = match received {
@@ -111,6 +113,16 @@ impl Federation {
             tracing::debug!(%origin, event = %id, %reason, "an event was not accepted");
         }
         Ok(Some((id, answer)))
+    }
+}
+
+/// Whether it was this server that failed, so that the other one is to try again: what the database can't store ever is
+/// the other's fault.
+fn is_ours(error: &Error) -> bool {
+    match error {
+        Error::Storage(error) => !matches!(error, myelin_storage::Error::Nul),
+        Error::Unavailable(_) => true,
+        _ => false,
     }
 }
 

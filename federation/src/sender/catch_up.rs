@@ -1,5 +1,5 @@
-//! A server that has missed events: its rooms in which something happened since, the newest first, each with its newest
-//! events. It asks for what lies between.
+//! A server that has missed events: its rooms in which something happened since, the newest first, each with this
+//! server's newest events, and those of them that nothing follows yet. It asks for what lies between.
 
 use super::Inner;
 use super::destination::{Destination, PDUS, transaction};
@@ -17,21 +17,15 @@ const OF_ROOM: i64 = 20;
 pub(super) async fn run(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<()> {
     loop {
         let (since, upto) = {
-            let mut state = destination.state.lock();
-            let Some(since) = state.behind else { return Ok(()) };
-            // What the dispatcher has put into queues up to here is found by what follows.
-            state.missed = None;
-            (since, inner.position.lock().dispatched)
+            let Some(since) = destination.state.lock().behind else { return Ok(()) };
+            // No event that the dispatcher has put into a queue so far stands behind this.
+            (since, inner.server.log.visible())
         };
         let pks = missed(inner, destination, since, upto).await?;
         for part in pks.chunks(PDUS) {
             transaction(inner, destination, part, Vec::new()).await?;
         }
-        let done = {
-            let mut state = destination.state.lock();
-            state.behind = state.missed.take().map(|first| first - 1);
-            state.behind.is_none()
-        };
+        let done = destination.state.lock().caught_up(upto);
         if done {
             return note(inner, destination).await;
         }
@@ -52,12 +46,20 @@ async fn missed(inner: &Inner, destination: &Destination, since: i64, upto: i64)
         let upto = shared.get(&room_pk).map_or(upto, |last| upto.min(*last));
         let newest =
             events::between(&mut connection, room_pk, since, upto, Order::NewestFirst, OF_ROOM).await?;
-        newest_of.push(newest.iter().rev().map(|(_, pk)| *pk).collect::<Vec<i64>>());
+        newest_of.push((room_pk, upto, newest.iter().rev().map(|(_, pk)| *pk).collect::<Vec<i64>>()));
     }
     drop(connection);
     let mut found = Vec::new();
-    for pks in newest_of {
-        let stored = inner.server.rooms.events(&pks).await?;
+    for (room_pk, upto, pks) in newest_of {
+        let room = inner.server.rooms.by_pk(room_pk).await?;
+        let mut stored = inner.server.rooms.events(&pks).await?;
+        // While servers were apart, others may have said so much that none of ours is among the newest. Those of them
+        // that something follows are found through what does.
+        for id in inner.server.extremities(&room).await? {
+            let end = inner.server.rooms.event_by_id(&id).await?;
+            stored.extend(end.filter(|end| end.pos > since && end.pos <= upto && !pks.contains(&end.pk)));
+        }
+        stored.sort_by_key(|event| event.pos);
         for event in stored.iter().filter(|event| is_ours(inner, event)) {
             // It may have come into the room, or left it, since.
             if destinations_of(inner, event).await?.contains(&destination.name) {

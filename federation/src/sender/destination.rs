@@ -1,7 +1,7 @@
 //! One server that is told things: its queue, and the task that empties it.
 
 use super::{Inner, catch_up};
-use crate::outbound::request::{Patience, RequestError};
+use crate::outbound::request::Patience;
 use myelin_core::Result;
 use myelin_storage::federation::outbox;
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use ruma::api::federation::transactions::send_transaction_message::v1::Request;
 use ruma::serde::Raw;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, UInt};
 use serde_json::value::RawValue;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Events that wait for one server in memory; where more come, it has a backlog.
@@ -21,8 +21,10 @@ pub(super) const PDUS: usize = 50;
 const EDUS: usize = 100;
 /// Typing and receipts that wait for one server; the oldest give way.
 const VOLATILE: usize = 100;
-/// Pause after an answer that helps nobody, in milliseconds.
-const PAUSE: i64 = 60_000;
+/// Pause after an answer that helps nobody, in milliseconds; twice as long after each further one.
+const PAUSE: i64 = 10_000;
+/// The longest such pause: such a server lives, and may be repaired at any time.
+const LONGEST_PAUSE: i64 = 60_000;
 
 /// A server that is told things.
 pub(super) struct Destination {
@@ -33,20 +35,22 @@ pub(super) struct Destination {
 /// What is to be sent.
 #[derive(Default)]
 pub(super) struct State {
-    /// Events: (position, event).
-    pub(super) queue: VecDeque<(i64, i64)>,
+    /// Events by their positions.
+    pub(super) queue: BTreeMap<i64, i64>,
     /// EDUs that may be lost, each with what it replaces.
     pub(super) volatile: VecDeque<(String, Box<RawValue>)>,
     /// The server has the events up to this position, and misses some behind it.
     pub(super) behind: Option<i64>,
-    /// The first event that came while it was caught up with.
+    /// The newest event that came while it was behind.
     pub(super) missed: Option<i64>,
     /// The backlog is in the database as `behind` says.
     pub(super) noted: Option<i64>,
     /// Something waits in the outbox.
     pub(super) outbox: bool,
-    /// When it is tried again, if it is left alone until then.
-    retry: Option<i64>,
+    /// The last pause, while its answers help nobody.
+    pause: i64,
+    /// When it is tried again, if it is left alone until then, and when that was decided.
+    retry: Option<(i64, i64)>,
     running: bool,
     /// Something came while the task was about to end.
     again: bool,
@@ -55,16 +59,19 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The server will have to be caught up with from its first event on that waits.
-    pub(super) fn fall_behind(&mut self, next: i64) {
-        let first = self.queue.front().map_or(next, |(pos, _)| *pos);
+    /// The server will have to be caught up with, from its first event on that waits up to this one.
+    pub(super) fn fall_behind(&mut self, newest: i64) {
+        let first = self.queue.first_key_value().map_or(newest, |(pos, _)| *pos);
         self.queue.clear();
-        match self.behind {
-            None => self.behind = Some(first - 1),
-            Some(_) => {
-                self.missed.get_or_insert(first);
-            }
-        }
+        self.behind.get_or_insert(first - 1);
+        self.missed = self.missed.max(Some(newest));
+    }
+
+    /// Everything up to a position was caught up with. Says whether that is all.
+    pub(super) fn caught_up(&mut self, upto: i64) -> bool {
+        self.missed = self.missed.filter(|newest| *newest > upto);
+        self.behind = self.missed.map(|_| upto);
+        self.behind.is_none()
     }
 
     fn is_idle(&self) -> bool {
@@ -77,13 +84,18 @@ impl Destination {
         Self { name, state: Mutex::default() }
     }
 
+    /// Whether its task has ended and is to begin anew later.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.state.lock().retry.is_some()
+    }
+
     /// Puts an event into the queue.
     pub(super) fn push(&self, pos: i64, event_pk: i64) {
         let mut state = self.state.lock();
         if state.behind.is_some() || state.queue.len() >= WAITING {
             state.fall_behind(pos);
         } else {
-            state.queue.push_back((pos, event_pk));
+            state.queue.insert(pos, event_pk);
         }
     }
 
@@ -119,10 +131,11 @@ pub(super) fn wake(inner: &Arc<Inner>, destination: &Arc<Destination>) {
         if state.is_idle() {
             return;
         }
-        if state.retry.is_some_and(|time| time > now) {
+        // A clock that was put back is no reason to wait for longer.
+        if state.retry.is_some_and(|(time, since)| (since..time).contains(&now)) {
             // What waits is found again by catching up; nothing is kept in memory for it.
-            if let Some((last, _)) = state.queue.back().copied() {
-                state.fall_behind(last + 1);
+            if let Some((&last, _)) = state.queue.last_key_value() {
+                state.fall_behind(last);
             }
             state.volatile.clear();
             return;
@@ -143,16 +156,18 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
         let retry = match inner.client.backoff.until(&destination.name, now) {
             Some(time) => Some(time),
             None => match send_all(&inner, &destination).await {
-                Ok(()) => None,
+                Ok(()) => {
+                    destination.state.lock().pause = 0;
+                    None
+                }
                 Err(error) => Some(failed(&inner, &destination, &error).await),
             },
         };
         if let Some(time) = retry {
             {
                 let mut state = destination.state.lock();
-                let next = inner.position.lock().dispatched + 1;
-                if !state.queue.is_empty() {
-                    state.fall_behind(next);
+                if let Some((&last, _)) = state.queue.last_key_value() {
+                    state.fall_behind(last);
                 }
                 state.volatile.clear();
                 if state.spoke {
@@ -160,12 +175,12 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
                     continue;
                 }
                 state.running = false;
-                state.retry = Some(time);
+                state.retry = Some((time, now));
             }
             if let Err(error) = catch_up::note(&inner, &destination).await {
                 tracing::debug!(%error, "a backlog was not noted and will be with the next");
             }
-            inner.retry_at(time, &destination.name);
+            inner.retry_at(time, now, &destination.name);
             return;
         }
         let mut state = destination.state.lock();
@@ -180,7 +195,9 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
 async fn failed(inner: &Inner, destination: &Destination, error: &myelin_core::Error) -> i64 {
     tracing::info!(server = %destination.name, %error, "a server could not be told");
     let now = inner.server.now_ms();
-    inner.client.backoff.until(&destination.name, now).unwrap_or(now + PAUSE)
+    let mut state = destination.state.lock();
+    state.pause = (2 * state.pause).clamp(PAUSE, LONGEST_PAUSE);
+    inner.client.backoff.until(&destination.name, now).unwrap_or(now + state.pause)
 }
 
 /// Sends until nothing waits.
@@ -191,7 +208,8 @@ async fn send_all(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<
         }
         let (events, volatile, outbox_waits) = {
             let mut state = destination.state.lock();
-            let events: Vec<(i64, i64)> = state.queue.iter().take(PDUS).copied().collect();
+            let events: Vec<(i64, i64)> =
+                state.queue.iter().take(PDUS).map(|(pos, pk)| (*pos, *pk)).collect();
             let most = state.volatile.len().min(EDUS / 2);
             let volatile: Vec<_> = state.volatile.drain(..most).map(|(_, edu)| edu).collect();
             (events, volatile, std::mem::take(&mut state.outbox))
@@ -217,9 +235,8 @@ async fn send_all(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<
         }
         {
             let mut state = destination.state.lock();
-            let done = events.last().map_or(0, |(pos, _)| *pos);
-            while state.queue.front().is_some_and(|(pos, _)| *pos <= done) {
-                state.queue.pop_front();
+            for (pos, _) in &events {
+                state.queue.remove(pos);
             }
             state.outbox |= durable.len() >= EDUS / 2;
         }
@@ -229,7 +246,8 @@ async fn send_all(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<
                 .server
                 .commit
                 .run(move |tx| Box::pin(async move { Ok(outbox::delivered(tx, &name, upto).await?) }));
-            delivered.await?;
+            // What is not deleted is sent once more, and dropped there by its id.
+            delivered.await.inspect_err(|_| destination.state.lock().outbox = true)?;
         }
     }
 }
@@ -238,7 +256,8 @@ fn raw(json: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(json.to_owned()).ok()
 }
 
-/// Sends one transaction; returns when the server has it.
+/// Sends one transaction; returns when the server has it. What is not the answer to a transaction may come from
+/// something that stands before the server, so it counts as none.
 pub(super) async fn transaction(
     inner: &Inner,
     destination: &Destination,
@@ -254,17 +273,49 @@ pub(super) async fn transaction(
     );
     request.pdus = events.iter().filter_map(|event| RawValue::from_string(event.pdu.json()).ok()).collect();
     request.edus = edus.into_iter().map(Raw::<Edu>::from_json).collect();
-    match inner.client.send(&destination.name, request, Patience::EVENTS).await {
-        Ok(answer) => {
-            for (event, error) in
-                answer.pdus.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().err()?)))
-            {
-                tracing::debug!(server = %destination.name, %event, %error, "an event was not accepted");
-            }
-            Ok(())
-        }
-        // The server has it, whatever it says about it.
-        Err(RequestError::Nonsense { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+    let answer = inner.client.send(&destination.name, request, Patience::TRANSACTION).await?;
+    for (event, error) in answer.pdus.iter().filter_map(|(id, answer)| Some((id, answer.as_ref().err()?))) {
+        tracing::debug!(server = %destination.name, %event, %error, "an event was not accepted");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dispatched_again_waits_once_and_in_order() {
+        let to = Destination::new("x.example".try_into().unwrap());
+        [(5, 50), (6, 60), (7, 70), (5, 50), (6, 60), (7, 70), (8, 80)]
+            .iter()
+            .for_each(|(pos, pk)| to.push(*pos, *pk));
+        let waiting: Vec<i64> = to.state.lock().queue.values().copied().collect();
+        assert_eq!(waiting, [50, 60, 70, 80]);
+    }
+
+    #[test]
+    fn an_event_that_comes_while_a_server_is_caught_up_with_is_not_forgotten() {
+        let to = Destination::new("x.example".try_into().unwrap());
+        to.push(5, 50);
+        to.state.lock().fall_behind(5);
+        assert_eq!(to.state.lock().behind, Some(4));
+        // These come while everything up to 7 is looked up, which has the first of them.
+        to.push(7, 70);
+        to.push(9, 90);
+        assert!(!to.state.lock().caught_up(7));
+        assert_eq!(to.state.lock().behind, Some(7));
+        assert!(to.state.lock().caught_up(9));
+        assert_eq!((to.state.lock().behind, to.state.lock().missed), (None, None));
+    }
+
+    #[test]
+    fn a_full_queue_is_a_server_that_is_behind() {
+        let to = Destination::new("x.example".try_into().unwrap());
+        let most = WAITING as i64;
+        (10..=10 + most).for_each(|pos| to.push(pos, pos));
+        let state = to.state.lock();
+        assert_eq!((state.behind, state.missed), (Some(9), Some(10 + most)));
+        assert!(state.queue.is_empty());
     }
 }

@@ -213,7 +213,7 @@ async fn save(inner: &Arc<Inner>) -> Result<()> {
     for destination in all {
         catch_up::note(inner, &destination).await?;
         let state = destination.state.lock();
-        if let Some((first, _)) = state.queue.front() {
+        if let Some((first, _)) = state.queue.first_key_value() {
             position = position.min(first - 1);
         }
     }

@@ -17,6 +17,7 @@ mod every_endpoint;
 mod federation;
 mod foreign_requests;
 mod harness;
+mod healing;
 mod login;
 mod pair;
 mod policy;

@@ -20,6 +20,8 @@ use crate::support::{Answer, free_port};
 
 /// Where transactions come in.
 const SEND: &str = "PUT /_matrix/federation/v1/send/";
+/// Among the answers: transactions are taken in.
+const LISTENS: &str = "listens";
 
 type Answers = Arc<Mutex<HashMap<String, Known>>>;
 
@@ -68,14 +70,17 @@ impl Stranger {
                 let path = request.uri().path().replace("%21", "!").replace("%3A", ":").replace("%24", "$");
                 let path = format!("{} {path}", request.method());
                 log.lock().push(path.clone());
-                if path.starts_with(SEND) && known.lock().contains_key(SEND) {
+                if path.starts_with(SEND) && known.lock().contains_key(LISTENS) {
                     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
                     let transaction: Value = serde_json::from_slice(&body).unwrap();
                     let edus = transaction["edus"].as_array().cloned().unwrap_or_default();
                     hear.send_modify(|heard| heard.extend(edus));
                     return (StatusCode::OK, json!({ "pdus": {} }).to_string());
                 }
-                let answer = known.lock().get(&path).cloned();
+                let known = known.lock().clone();
+                let of_all =
+                    || known.iter().find(|(start, _)| start.ends_with('/') && path.starts_with(*start));
+                let answer = known.get(&path).or_else(|| of_all().map(|(_, answer)| answer)).cloned();
                 match answer {
                     Some(answer) => {
                         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
@@ -110,7 +115,7 @@ impl Stranger {
 
     /// From now on it takes transactions in; before, it answers as if it did not know them.
     pub fn listens(&self) {
-        self.answer(SEND, Value::Null);
+        self.answer(LISTENS, Value::Null);
     }
 
     /// Waits for an EDU of a type in which `found` finds something, also among those that came before.
@@ -136,6 +141,23 @@ impl Stranger {
     /// No longer answers something.
     pub fn forgets(&self, request: &str) {
         self.answers.lock().remove(request);
+    }
+
+    /// Prepares an answer to all requests that begin so: `PUT /path/`.
+    pub fn answer_all(&self, start: &str, answer: Value) {
+        assert!(start.ends_with('/'));
+        self.answer(start, answer);
+    }
+
+    /// Waits until it was asked so often for something that begins so.
+    pub async fn until_asked(&self, start: &str, times: usize) {
+        for _ in 0..400 {
+            if self.asked.lock().iter().filter(|asked| asked.starts_with(start)).count() >= times {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        panic!("it was not asked {times} times: {start}");
     }
 
     /// Whether it was asked for something: `GET /path`, or the beginning of it.

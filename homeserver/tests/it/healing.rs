@@ -1,0 +1,244 @@
+//! Servers that were apart, or could not store anything for a while, have everything afterwards, once. Each test is a
+//! fault that `tools/faults` showed; nothing more is said after the fault that would lead a server to what it lacks.
+
+use std::sync::Arc;
+
+use myelin_storage::federation::outbox;
+use myelin_storage::log;
+use myelin_storage::statement::Sql;
+use serde_json::{Value, json};
+
+use crate::pair::{Pair, each_pair};
+use crate::stranger::Stranger;
+use crate::support::{Setup, User, ok};
+use crate::visit::Visit;
+
+/// Longer than a server that refused something, or was given up a moment ago, is left alone, in milliseconds.
+const LONG: i64 = 120_000;
+
+/// The time has come to try servers again.
+fn try_again(setup: &Setup) {
+    setup.clock.advance(LONG);
+    setup.federations.iter().flatten().for_each(|federation| federation.sender.retry_due());
+}
+
+async fn say_many(setup: &Setup, user: &User, room: &str, what: &str, count: usize) {
+    for number in 0..count {
+        setup.say(user, room, &format!("{what} {number}")).await;
+    }
+}
+
+/// Both servers can be reached by nobody, and each says more than a catch-up shows of one room.
+async fn apart(pair: &Pair, room: &str, alice: &User, bob: &User) {
+    pair.one.cut().await;
+    pair.two.cut().await;
+    say_many(&pair.one, alice, room, "one", 25).await;
+    say_many(&pair.two, bob, room, "two", 25).await;
+    pair.one.until_given_up(&pair.two.name()).await;
+    pair.two.until_given_up(&pair.one.name()).await;
+}
+
+/// The texts of a room as a user pages back to them.
+async fn texts(setup: &Setup, user: &User, room: &str) -> Vec<String> {
+    let (mut found, mut from) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=50{from}");
+        let page = ok(setup.get(&path, &*user.token).await);
+        let bodies = page["chunk"].as_array().unwrap().iter();
+        found.extend(bodies.filter_map(|event| event["content"]["body"].as_str().map(ToOwned::to_owned)));
+        match page["end"].as_str() {
+            Some(end) => from = format!("&from={end}"),
+            None => return found,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_of_a_cut_are_heard_on_both() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        apart(&pair, &room, &alice, &bob).await;
+        // One hears the other first, so none of its own events is among the room's newest when it tells them.
+        pair.one.reconnect().await;
+        try_again(&pair.two);
+        pair.one.until_seen(&alice, &room, "two 24").await;
+        pair.two.reconnect().await;
+        try_again(&pair.one);
+        pair.two.until_seen(&bob, &room, "one 24").await;
+        for (setup, user) in [(&pair.one, &alice), (&pair.two, &bob)] {
+            let mut texts = texts(setup, user, &room).await;
+            texts.sort();
+            texts.dedup();
+            assert_eq!(texts.len(), 50, "{texts:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_behind_a_gap_is_no_news() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.two.create_room(&bob, json!({ "preset": "private_chat" })).await;
+        say_many(&pair.two, &bob, &room, "old", 12).await;
+        let path = format!("/_matrix/client/v3/rooms/{room}/invite");
+        ok(pair.two.post(&path, &*bob.token, json!({ "user_id": alice.id })).await);
+        ok(pair.one.join_by(&alice, &room, &pair.two.name()).await);
+        pair.two.say(&bob, &room, "welcome").await;
+        pair.one.until_seen(&alice, &room, "welcome").await;
+        apart(&pair, &room, &alice, &bob).await;
+        let since = pair.one.since(&alice).await;
+        pair.one.reconnect().await;
+        try_again(&pair.two);
+        let mut news = Vec::new();
+        pair.one
+            .sync_from_until(Some(&since), &alice, "two 24", |body| {
+                for event in body["rooms"]["join"][&room]["timeline"]["events"].as_array()? {
+                    news.extend(event["content"]["body"].as_str().map(ToOwned::to_owned));
+                }
+                news.iter().any(|text| text == "two 24").then_some(())
+            })
+            .await;
+        assert!(news.iter().all(|text| text.starts_with("two")), "history came as news: {news:?}");
+        let all = texts(&pair.one, &alice, &room).await;
+        for (what, count) in [("old", 12), ("one", 25), ("two", 25)] {
+            assert_eq!(all.iter().filter(|text| text.starts_with(what)).count(), count, "{what}: {all:?}");
+        }
+    })
+    .await;
+}
+
+/// Makes the database of the second server, which is SQLite's, refuse something until there is room again.
+async fn no_room(pair: &Pair, trigger: &'static str) {
+    let committer = &pair.two.cores[0].commit;
+    let done = committer
+        .run(move |tx| Box::pin(async move { Ok(tx.run(Sql::both(trigger), &[]).await.map(drop)?) }));
+    done.await.unwrap();
+}
+
+/// There is room again.
+async fn room_again(pair: &Pair) {
+    let committer = &pair.two.cores[0].commit;
+    let done = committer.run(|tx| Box::pin(async move { Ok(log::set_meta(tx, "test_room", "yes").await?) }));
+    done.await.unwrap();
+}
+
+const NO_MESSAGES: &str = "CREATE TRIGGER no_room BEFORE INSERT ON to_device \
+    WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'test_room') BEGIN SELECT RAISE(ABORT, 'no room'); END";
+const NO_DELETION: &str = "CREATE TRIGGER no_room BEFORE DELETE ON outbox \
+    WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'test_room') BEGIN SELECT RAISE(ABORT, 'no room'); END";
+
+async fn to_device(setup: &Setup, from: &User, to: &str, number: usize) {
+    let message = json!({ "messages": { to: { "*": { "number": number } } } });
+    let path = format!("/_matrix/client/v3/sendToDevice/org.example.test/t{number}");
+    ok(setup.put(&path, &*from.token, message).await);
+}
+
+/// Syncs until a message has come for a device; gives all that came.
+async fn until_message(setup: &Setup, user: &User, number: usize) -> Vec<Value> {
+    let mut all = Vec::new();
+    setup
+        .sync_until(user, "a message", |body| {
+            let events = body["to_device"]["events"].as_array().cloned().unwrap_or_default();
+            all.extend(events.iter().map(|event| event["content"]["number"].clone()));
+            all.contains(&json!(number)).then_some(())
+        })
+        .await;
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_could_not_be_stored_comes_again() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        no_room(&pair, NO_MESSAGES).await;
+        to_device(&pair.one, &alice, &bob.id, 1).await;
+        until_waiting(&pair.one, &pair.two.name()).await;
+        room_again(&pair).await;
+        try_again(&pair.one);
+        assert_eq!(until_message(&pair.two, &bob, 1).await, [json!(1)]);
+    })
+    .await;
+}
+
+/// Waits until a server has asked another in vain, which refused, and leaves it alone for a while.
+async fn until_waiting(setup: &Setup, name: &str) {
+    for _ in 0..400 {
+        let federations = setup.federations.iter().flatten();
+        if federations.into_iter().any(|federation| federation.sender.waits_for(name)) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    panic!("{name} refused nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_noted_as_told_is_told_again_and_comes_once() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        no_room(&pair, NO_DELETION).await;
+        to_device(&pair.two, &bob, &alice.id, 1).await;
+        assert_eq!(until_message(&pair.one, &alice, 1).await, [json!(1)]);
+        until_waiting(&pair.two, &pair.one.name()).await;
+        room_again(&pair).await;
+        try_again(&pair.two);
+        let database = &pair.two.cores[0].database;
+        for turn in 0.. {
+            if outbox::servers(&mut database.read().await.unwrap()).await.unwrap().is_empty() {
+                break;
+            }
+            assert!(turn < 400, "the message stays in the outbox");
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        to_device(&pair.two, &bob, &alice.id, 2).await;
+        let all = until_message(&pair.one, &alice, 2).await;
+        assert!(all.iter().filter(|number| **number == json!(1)).count() <= 1, "it came twice: {all:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_none_is_no_delivery() {
+    each_pair(|pair| async move {
+        let stranger = Stranger::start(41).await;
+        let alice = pair.one.register("alice").await;
+        let send = "PUT /_matrix/federation/v1/send/";
+        for (turn, nonsense) in [json!("hello"), json!([]), json!({ "pdus": 5 })].into_iter().enumerate() {
+            stranger.answer_all(send, nonsense);
+            if turn == 0 {
+                to_device(&pair.one, &alice, &stranger.user("eve"), 1).await;
+            } else {
+                try_again(&pair.one);
+            }
+            stranger.until_asked(send, turn + 1).await;
+            until_waiting(&pair.one, stranger.name.as_str()).await;
+        }
+        stranger.answer_all(send, json!({ "pdus": {} }));
+        try_again(&pair.one);
+        stranger.until_asked(send, 4).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_no_database_stores_holds_up_no_others() {
+    each_pair(|pair: Arc<Pair>| async move {
+        let stranger = Stranger::start(42).await;
+        let alice = pair.one.register("alice").await;
+        let wish = json!({ "preset": "public_chat", "room_version": "11",
+                           "power_level_content_override": { "state_default": 0 } });
+        let room = pair.one.create_room(&alice, wish).await;
+        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        let (bad, with_nul) = visit.event("org.example", Some("\0"), json!({}), &[&visit.join], 1);
+        let content = json!({ "msgtype": "m.text", "body": "hello" });
+        let (good, message) = visit.event("m.room.message", None, content, &[&visit.join], 1);
+        let answer = visit.send(&[&with_nul, &message]).await;
+        assert!(answer[&bad]["error"].is_string(), "{answer}");
+        assert_eq!(answer[&good], json!({}), "{answer}");
+        pair.one.until_seen(&alice, &room, "hello").await;
+    })
+    .await;
+}
