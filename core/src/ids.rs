@@ -5,12 +5,15 @@ use crate::error::Result;
 use crate::log::Reader;
 use myelin_storage::log::Kind;
 use myelin_storage::{Database, Entry, users};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// Numbers that are reserved in the database at once.
 const BLOCK: i64 = 1_024;
+/// Users that are numbered in one statement.
+const TOGETHER: usize = 1_000;
 
 /// A counter whose numbers are reserved in blocks, so that most calls touch no database. Numbers that a stopped
 /// process had reserved are lost.
@@ -114,6 +117,21 @@ impl Ids {
         Ok(pk)
     }
 
+    /// The numbers of users, given now to those who had none, all of them at once.
+    pub async fn users(&self, user_ids: &[&str]) -> Result<HashMap<String, i64>> {
+        let mut numbers: HashMap<String, i64> = self.find_users(user_ids).await?.into_iter().collect();
+        let new: BTreeSet<&str> = user_ids.iter().copied().filter(|id| !numbers.contains_key(*id)).collect();
+        let new: Vec<&str> = new.into_iter().collect();
+        for part in new.chunks(TOGETHER) {
+            let candidates: Vec<i64> = self.users.take(part.len()).await?.collect();
+            for (id, pk) in users::intern_all(&self.database, part, &candidates).await? {
+                self.remember(&id, pk);
+                numbers.insert(id, pk);
+            }
+        }
+        Ok(numbers)
+    }
+
     /// The id of a user.
     pub async fn user_id(&self, user_pk: i64) -> Result<Arc<str>> {
         let ids = self.user_ids(&[user_pk]).await?;
@@ -124,7 +142,7 @@ impl Ids {
     /// The ids of users, in the order of the numbers; unknown numbers are left out.
     pub async fn user_ids(&self, user_pks: &[i64]) -> Result<Vec<(i64, Arc<str>)>> {
         let missing: Vec<i64> = user_pks.iter().copied().filter(|pk| self.by_pk.get(pk).is_none()).collect();
-        let mut read = std::collections::HashMap::new();
+        let mut read = HashMap::new();
         if !missing.is_empty() {
             for (pk, id) in users::ids(&mut self.database.read().await?, &missing).await? {
                 read.insert(pk, self.remember(&id, pk));

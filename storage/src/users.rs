@@ -54,3 +54,22 @@ pub async fn intern(database: &Database, user_id: &str, candidate: i64) -> Resul
     connection.end().await?;
     row.map_or(Ok(candidate), |row| row.int(0))
 }
+
+/// The same for many users at once: (id, number) of each. There is a candidate for each id.
+pub async fn intern_all(
+    database: &Database,
+    user_ids: &[&str],
+    candidates: &[i64],
+) -> Result<Vec<(String, i64)>> {
+    const INTERN: Sql = Sql::per(
+        "INSERT INTO users(user_pk, user_id) SELECT p.value, u.value FROM json_each($1) AS p \
+         JOIN json_each($2) AS u ON u.key = p.key WHERE true ON CONFLICT (user_id) DO NOTHING",
+        "INSERT INTO users(user_pk, user_id) SELECT * FROM UNNEST($1::bigint[], $2::text[]) \
+         ON CONFLICT (user_id) DO NOTHING",
+    );
+    let mut connection = database.begin().await?;
+    connection.run(INTERN, args![candidates, user_ids]).await?;
+    let interned = find_all(&mut connection, user_ids).await?;
+    connection.end().await?;
+    Ok(interned)
+}

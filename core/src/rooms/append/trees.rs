@@ -279,12 +279,15 @@ impl<'a> Trees<'a> {
 
     /// What it means that the room's current state becomes another one, by changes that are some.
     pub(super) async fn moved(&mut self, changes: &[Change], to: NodeId) -> Result<StateMove> {
-        let mut memberships = Vec::new();
+        let mut members = Vec::new();
         for change in changes {
-            let Some((kind, user_id)) = self.key(change.index) else { continue };
-            if kind != "m.room.member" {
-                continue;
-            }
+            let key = self.key(change.index).filter(|(kind, _)| kind == "m.room.member");
+            members.extend(key.map(|(_, user_id)| (change, user_id)));
+        }
+        let ids: Vec<&str> = members.iter().map(|(_, user_id)| user_id.as_str()).collect();
+        let numbers = self.server.ids.users(&ids).await?;
+        let mut memberships = Vec::with_capacity(members.len());
+        for (change, user_id) in members {
             let Some(pk) = change.new.or(change.old) else { continue };
             let Some(event) = self.events(&[pk]).await?.pop() else { continue };
             let text = event.membership();
@@ -295,7 +298,7 @@ impl<'a> Trees<'a> {
             };
             let is_ours = UserId::parse(&user_id).is_ok_and(|user| user.server_name() == self.server.name());
             let stripped = if is_ours { self.stripped(to, &event, membership).await? } else { None };
-            let user_pk = self.server.ids.user(&user_id).await?;
+            let Some(user_pk) = numbers.get(&user_id).copied() else { continue };
             memberships.push((pk, NewMembership { user_pk, membership, stripped }));
         }
         Ok(StateMove { room_pk: self.room.pk, root: to, memberships })
