@@ -180,6 +180,9 @@ def main():
         if chosen.json:
             report.write(chosen.json, found)
         return 1 if found["wrong"] else 0
+    except RuntimeError:
+        chosen.keep = True
+        raise
     except NoDisk as error:
         print(f"not run: a disk of its own can't be had here ({error})")
         return 0 if chosen.if_possible else 2
