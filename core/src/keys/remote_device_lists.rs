@@ -217,10 +217,10 @@ async fn follow_in(tx: &mut Tx, user_pk: i64, update: Update) -> Result<bool> {
     if missed {
         lists::set_stream(tx, user_pk, list.stream_id, true).await?;
     } else {
-        let row = |keys: &Box<RawValue>| {
+        let row = |keys: &RawValue| {
             device(user_pk, &update.user, &update.device, update.display_name.clone(), keys)
         };
-        match update.keys.as_ref().filter(|_| !update.deleted).and_then(row) {
+        match update.keys.as_deref().filter(|_| !update.deleted).and_then(row) {
             Some(row) => lists::put_devices(tx, &[row]).await?,
             None => lists::delete_device(tx, user_pk, update.device.as_str()).await?,
         }

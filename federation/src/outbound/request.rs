@@ -230,7 +230,7 @@ impl Client {
                 self.server.random.fill(&mut spread);
                 self.backoff.failed(&self.server, to, spread[0]).await;
             }
-            _ => drop(self.backoff.answered(&self.server, to).await),
+            _ => self.backoff.answered(&self.server, to).await,
         }
         let (status, body) = answer?;
         match status {

@@ -149,7 +149,7 @@ async fn what_was_missed_is_fetched_when_the_server_is_back() {
         // Who shares no room any more is asked for each time.
         let leave = json!({ "membership": "leave" });
         let auth = [("m.room.create", ""), ("m.room.power_levels", "")].map(|(kind, key)| visit.state_id(kind, key));
-        let auth = [&auth[..], &[visit.join.clone()]].concat();
+        let auth = [&auth[..], std::slice::from_ref(&visit.join)].concat();
         let (id, event) =
             visit.event_with("m.room.member", Some(&eve), leave, &[&visit.join], &auth, 1);
         assert_eq!(visit.send(&[&event]).await[&id], json!({}));
