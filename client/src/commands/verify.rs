@@ -103,7 +103,7 @@ pub async fn run(session: &Session, arguments: &Arguments, out: &Output) -> Resu
         } else {
             ask(session, arguments, out).await?
         };
-        if let Err(error) = perform(&request, arguments, out).await {
+        if let Err(error) = perform(&request, &handover, arguments, out).await {
             // The other side should not wait for us. If it can't be told, the first error matters.
             let _ = request.cancel().await;
             return Err(error);
@@ -149,10 +149,15 @@ async fn ask(session: &Session, arguments: &Arguments, out: &Output) -> Result<V
 }
 
 /// Goes through the method that the two sides agree on.
-async fn perform(request: &VerificationRequest, arguments: &Arguments, out: &Output) -> Result<()> {
+async fn perform(
+    request: &VerificationRequest,
+    handover: &handover::Handover,
+    arguments: &Arguments,
+    out: &Output,
+) -> Result<()> {
     let started_by_other = wait_until_ready(request).await?;
     if let Some(verification) = started_by_other {
-        return continue_with(verification, arguments, out).await;
+        return continue_with(verification, handover, arguments, out).await;
     }
     if arguments.scan {
         let qr = qr::scan_from_input(request, out).await?;
@@ -164,7 +169,7 @@ async fn perform(request: &VerificationRequest, arguments: &Arguments, out: &Out
             qr::report(&qr::Drawing::of(&qr)?, out)?;
             return tokio::select! {
                 result = qr::wait_until_done(&qr, async || qr::ask(arguments.yes, out).await) => result,
-                verification = wait_for_sas(request) => continue_with(verification?, arguments, out).await,
+                verification = wait_for_sas(request) => continue_with(verification?, handover, arguments, out).await,
             };
         }
         out.say("The other side can't scan: comparing emojis instead")?;
@@ -174,15 +179,24 @@ async fn perform(request: &VerificationRequest, arguments: &Arguments, out: &Out
     } else {
         wait_for_sas(request).await?
     };
-    continue_with(verification, arguments, out).await
+    continue_with(verification, handover, arguments, out).await
 }
 
-async fn continue_with(verification: Verification, arguments: &Arguments, out: &Output) -> Result<()> {
+async fn continue_with(
+    verification: Verification,
+    handover: &handover::Handover,
+    arguments: &Arguments,
+    out: &Output,
+) -> Result<()> {
     match verification {
         Verification::SasV1(sas) => {
             sas::run(&sas, async |emojis| {
                 sas::report(emojis, out)?;
-                sas::ask(arguments.yes, out).await
+                let same = sas::ask(arguments.yes, out).await?;
+                if same && sas.is_self_verification() {
+                    handover.other_confirmed().await;
+                }
+                Ok(same)
             })
             .await
         }

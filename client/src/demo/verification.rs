@@ -33,7 +33,11 @@ pub async fn by_emojis(new: &Device, old: &Device, out: &Output) -> Result<()> {
             sas::report(emojis, out)?;
             // The other side may have given up: then its error is the one that counts.
             let _ = show.send(symbols(emojis));
-            Ok(answered.await.unwrap_or(false))
+            let same = answered.await.unwrap_or(false);
+            if same {
+                takes.other_confirmed().await;
+            }
+            Ok(same)
         });
         let old_side = sas::run(&asked, async |emojis| {
             let other = seen.await.context("the other side showed nothing")?;

@@ -100,6 +100,9 @@ struct Servers {
 
 impl Servers {
     async fn start() -> Self {
+        // RUST_LOG shows what the clients do.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new(folder.path()).unwrap();
         let program = needed("MYELIN_TEST_BIN");

@@ -3,10 +3,16 @@
 //! The new device asks for the cross-signing keys and the backup key, the old one answers, both
 //! over encrypted to-device messages. A command that ended before would leave the new device
 //! without history.
+//!
+//! The old device refuses for good what a device asks for that it has not verified yet, and matrix-sdk sends what waits
+//! at once, in any order: if the old device's confirmation and its word that it is done come together, the new one asks
+//! while it still says that it is done itself. So the new device confirms when the old one has.
 
 use crate::{output::Output, session::Session};
 use anyhow::{Result, bail};
-use matrix_sdk::ruma::events::secret::request::ToDeviceSecretRequestEvent;
+use matrix_sdk::ruma::events::{
+    key::verification::mac::ToDeviceKeyVerificationMacEvent, secret::request::ToDeviceSecretRequestEvent,
+};
 use serde_json::json;
 use std::{
     sync::{
@@ -15,6 +21,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::Notify;
 
 const STEP: Duration = Duration::from_millis(250);
 /// How long the new device waits for its secrets.
@@ -27,6 +34,7 @@ const NEXT_REQUEST: u32 = 12;
 pub struct Handover {
     receives: bool,
     requests: Arc<AtomicUsize>,
+    confirmed: Arc<Notify>,
 }
 
 impl Handover {
@@ -40,7 +48,21 @@ impl Handover {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Self { receives: !has_secrets(session).await, requests }
+        let confirmed = Arc::new(Notify::new());
+        let notify = confirmed.clone();
+        session.client.add_event_handler(move |_: ToDeviceKeyVerificationMacEvent| {
+            let notify = notify.clone();
+            async move { notify.notify_one() }
+        });
+        Self { receives: !has_secrets(session).await, requests, confirmed }
+    }
+
+    /// On a device that is to receive the secrets, waits until the other one has confirmed that both show the same.
+    pub async fn other_confirmed(&self) {
+        if self.receives {
+            // Whoever waits in vain goes on as if it did not matter: the verification itself does not need it.
+            let _ = tokio::time::timeout(PATIENCE, self.confirmed.notified()).await;
+        }
     }
 
     /// Waits until this device has received, or handed over, the secrets. Somebody must be syncing.
