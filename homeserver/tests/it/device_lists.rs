@@ -1,7 +1,9 @@
 //! Device lists across the border: others' lists are kept and followed, and ours can be followed.
 
 use hyper::Method;
+use myelin_core::keys::device_lists::newest_link;
 use myelin_storage::federation::outbox;
+use ruma::UserId;
 use serde_json::{Value, json};
 
 use crate::pair::{Pair, each_pair};
@@ -242,7 +244,10 @@ async fn a_server_that_is_away_finds_one_change_of_each_user() {
             let path = format!("/_matrix/client/v3/devices/{}", alice.device);
             ok(pair.one.put(&path, &*alice.token, json!({ "display_name": name })).await);
         }
-        let whole = |(_, edu): &(i64, String)| edu.contains(r#""prev_id":[]"#);
+        let alice_id = <&UserId>::try_from(alice.id.as_str()).unwrap();
+        let newest = newest_link(&pair.one.cores[0], alice_id).await.unwrap();
+        let newest = format!(r#""stream_id":{newest}"#);
+        let whole = |(_, edu): &(i64, String)| edu.contains(r#""prev_id":[]"#) && edu.contains(&newest);
         until_outbox(&pair, &stranger, |waiting| waiting.len() == 1 && waiting.iter().all(whole)).await;
         stranger.listens();
         visit.tell("org.example.nothing", json!({})).await;
