@@ -306,7 +306,8 @@ mod tests {
         assert!(!to.state.lock().caught_up(7));
         assert_eq!(to.state.lock().behind, Some(7));
         assert!(to.state.lock().caught_up(9));
-        assert_eq!((to.state.lock().behind, to.state.lock().missed), (None, None));
+        let state = to.state.lock();
+        assert_eq!((state.behind, state.missed), (None, None));
     }
 
     #[test]
