@@ -81,9 +81,7 @@ impl Federation {
             received => Ok(received),
         }
     }
-}
 
-impl Federation {
     /// An event that is new should bear the signature of the room's policy server; without, the core soft-fails it.
     async fn ask_for_recommendation(&self, room: &Arc<Room>, event: &mut CanonicalJsonObject) -> Result<()> {
         let root = self.server.current_root(room).await?;

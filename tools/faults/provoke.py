@@ -3,11 +3,13 @@
 Signed by openssl with the key of the honest server whose name the liar has.
 """
 
+import atexit
 import base64
 import hashlib
 import http.client
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import tempfile
@@ -34,6 +36,7 @@ class Key:
         _, version, seed = text.split()
         self.id = f"ed25519:{version}"
         self.folder = tempfile.mkdtemp(prefix="faults-liar-")
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         der = PKCS8 + base64.b64decode(seed + "=" * (-len(seed) % 4))
         with open(f"{self.folder}/key", "wb") as file:
             file.write(der)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use ruma::canonical_json::CanonicalJsonObject;
+use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::room_version_rules::RoomVersionRules;
 use ruma::signatures::{Ed25519KeyPair, JsonError, PublicKeyMap, VerificationError, Verified};
 use ruma::{OwnedServerName, OwnedServerSigningKeyId, ServerName, ServerSigningKeyId, SigningKeyAlgorithm};
@@ -135,6 +135,21 @@ pub enum Verdict {
     Genuine,
     /// Signed, but the content is not what was signed: use its redacted form.
     Redact,
+}
+
+/// Adds a signature to those that are there.
+pub fn add(object: &mut CanonicalJsonObject, signer: &str, key_id: &str, signature: String) {
+    if let Some(all) = object_at(object, "signatures")
+        && let Some(of_signer) = object_at(all, signer)
+    {
+        of_signer.insert(key_id.to_owned(), canonical::string(signature));
+    }
+}
+
+/// The object at a key, made if there is none.
+fn object_at<'a>(object: &'a mut CanonicalJsonObject, key: &str) -> Option<&'a mut CanonicalJsonObject> {
+    let empty = || CanonicalJsonValue::Object(CanonicalJsonObject::new());
+    object.entry(key.to_owned()).or_insert_with(empty).as_object_mut()
 }
 
 /// Checks the signatures and the content hash of an event. On error, drop the event.

@@ -4,9 +4,9 @@ use super::known::UserKeys;
 use super::remote_device_lists::{self, Found};
 use super::{object, text};
 use crate::error::{Error, Result};
+use crate::events::signatures;
 use crate::server::Server;
 use myelin_storage::keys::cross_signing::{self, SignatureRow};
-use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, UserId};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -209,21 +209,10 @@ impl<'a> Signatures<'a> {
         let mut json = object(json)?;
         for row in rows {
             let signer = if row.signer_user_pk == user_pk { user_id } else { self.asker_id };
-            if let Some(all) = entry(&mut json, "signatures")
-                && let Some(of_signer) = entry(all, signer.as_str())
-            {
-                of_signer
-                    .insert(row.signer_key_id.clone(), CanonicalJsonValue::String(row.signature.clone()));
-            }
+            signatures::add(&mut json, signer.as_str(), &row.signer_key_id, row.signature.clone());
         }
         Ok(text(&json)?.into())
     }
-}
-
-/// The object at a key, made if there is none.
-fn entry<'a>(object: &'a mut CanonicalJsonObject, key: &str) -> Option<&'a mut CanonicalJsonObject> {
-    let empty = || CanonicalJsonValue::Object(CanonicalJsonObject::new());
-    object.entry(key.to_owned()).or_insert_with(empty).as_object_mut()
 }
 
 /// Device keys with the device's name. What was uploaded as `unsigned` is not stored, so there is none yet; the rest
@@ -234,6 +223,19 @@ fn with_name(json: &str, name: &str) -> Result<String> {
     let rest = json.strip_suffix('}').ok_or_else(|| Error::internal("stored device keys are damaged"))?;
     let comma = if rest.ends_with('{') { "" } else { "," };
     Ok(format!(r#"{rest}{comma}"unsigned":{unsigned}}}"#))
+}
+
+/// The device's name in device keys, as [`Answer`] has them.
+pub fn name_in(keys: &RawValue) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        unsigned: Unsigned,
+    }
+    #[derive(serde::Deserialize)]
+    struct Unsigned {
+        device_display_name: Option<String>,
+    }
+    serde_json::from_str::<Named>(keys.get()).ok()?.unsigned.device_display_name
 }
 
 fn raw(json: String) -> Result<Box<RawValue>> {

@@ -150,7 +150,10 @@ async fn keep_all(
         let Some(user_pk) = sharing(user) else { continue };
         let list = List {
             stream_id: None,
-            devices: devices.iter().map(|(id, keys)| (id.clone(), name_in(keys), keys.clone())).collect(),
+            devices: devices
+                .iter()
+                .map(|(id, keys)| (id.clone(), query::name_in(keys), keys.clone()))
+                .collect(),
             master_key: answer.master_keys.get(user).cloned(),
             self_signing_key: answer.self_signing_keys.get(user).cloned(),
         };
@@ -320,17 +323,4 @@ fn cross_signing(user: &UserId, key: &RawValue) -> Option<String> {
     let owner = key.get("user_id").and_then(CanonicalJsonValue::as_str);
     let json = text(&key).ok()?;
     (owner == Some(user.as_str()) && query::public_key(&json).is_some()).then_some(json)
-}
-
-/// The name that a server puts into what is unsigned of a device's keys.
-fn name_in(keys: &RawValue) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        unsigned: Unsigned,
-    }
-    #[derive(serde::Deserialize)]
-    struct Unsigned {
-        device_display_name: Option<String>,
-    }
-    serde_json::from_str::<Named>(keys.get()).ok()?.unsigned.device_display_name
 }

@@ -10,8 +10,8 @@ use crate::events::signatures;
 use crate::rooms::cache::Room;
 use crate::rooms::state::NodeId;
 use crate::server::Server;
+use ruma::OwnedServerName;
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
-use ruma::{OwnedServerName, ServerName};
 use serde::Deserialize;
 
 /// The type of the state event.
@@ -66,18 +66,7 @@ impl Server {
             return Ok(());
         }
         let signature = self.remote()?.policy_signature(&policy.name, event).await?;
-        put_signature(event, &policy.name, signature);
+        signatures::add(event, policy.name.as_str(), KEY_ID, signature);
         Ok(())
-    }
-}
-
-/// Adds the signature to those that are there.
-fn put_signature(event: &mut CanonicalJsonObject, name: &ServerName, signature: String) {
-    let empty = || CanonicalJsonValue::Object(CanonicalJsonObject::new());
-    let all = event.entry("signatures".to_owned()).or_insert_with(empty).as_object_mut();
-    if let Some(all) = all
-        && let Some(theirs) = all.entry(name.to_string()).or_insert_with(empty).as_object_mut()
-    {
-        theirs.insert(KEY_ID.to_owned(), CanonicalJsonValue::String(signature));
     }
 }

@@ -6,7 +6,6 @@ use myelin_core::{Error, Result};
 use ruma::api::federation::device::get_devices::v1::{Request, Response, UserDevice};
 use ruma::serde::Raw;
 use ruma::{OwnedServerName, UInt};
-use serde::Deserialize;
 use std::sync::Arc;
 
 /// `GET /user/devices/{userId}`
@@ -15,14 +14,6 @@ pub async fn devices(
     _origin: OwnedServerName,
     request: Request,
 ) -> Result<Response> {
-    #[derive(Deserialize)]
-    struct Named {
-        unsigned: Option<Unsigned>,
-    }
-    #[derive(Deserialize)]
-    struct Unsigned {
-        device_display_name: Option<String>,
-    }
     let server = &federation.server;
     let user = request.user_id;
     if !server.is_local(&user) {
@@ -34,8 +25,7 @@ pub async fn devices(
     let mut answer = query::for_server(server, wanted).await?;
     let mut response = Response::new(user.clone(), UInt::try_from(position).unwrap_or_default());
     for (id, keys) in answer.device_keys.remove(&user).unwrap_or_default() {
-        let name = serde_json::from_str::<Named>(keys.get()).ok();
-        let name = name.and_then(|named| named.unsigned?.device_display_name);
+        let name = query::name_in(&keys);
         let mut device = UserDevice::new(id, Raw::from_json(keys));
         device.device_display_name = name;
         response.devices.push(device);

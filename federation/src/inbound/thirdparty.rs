@@ -126,11 +126,7 @@ impl Federation {
         if !server.is_local(invited) {
             return self.invite_user(room, draft).await;
         }
-        let mut event = server.propose(room, &draft).await?;
-        server
-            .key
-            .hash_and_sign(server.name(), &mut event, &room.rules)
-            .map_err(|error| Error::bad_json(error.to_string()))?;
+        let event = self.signed_proposal(room, &draft).await?;
         let keys = self.keys.for_event(&event, &room.rules).await?;
         let arrival = Arrival { told_by: ToldBy::Us, ..Arrival::default() };
         match server.receive(room, event, &keys, &arrival).await? {

@@ -11,20 +11,32 @@ use myelin_core::rooms::cache::Room;
 use myelin_core::{Error, Result};
 use ruma::UserId;
 use ruma::api::federation::membership::{RawStrippedState, create_invite};
+use ruma::canonical_json::CanonicalJsonObject;
 use std::sync::Arc;
 
 impl Federation {
-    /// Invites a user of another server into a room of ours.
-    pub(crate) async fn invite_user(&self, room: &Arc<Room>, draft: Draft) -> Result<()> {
+    /// The event of a draft, signed by this server and by the room's policy server; it is not in the room yet.
+    pub(crate) async fn signed_proposal(
+        &self,
+        room: &Arc<Room>,
+        draft: &Draft,
+    ) -> Result<CanonicalJsonObject> {
         let server = &self.server;
-        let invited = draft.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok());
-        let invited = invited.ok_or_else(|| Error::bad_json("the invited has no user id"))?;
-        let mut event = server.propose(room, &draft).await?;
+        let mut event = server.propose(room, draft).await?;
         server
             .key
             .hash_and_sign(server.name(), &mut event, &room.rules)
             .map_err(|error| Error::bad_json(error.to_string()))?;
         server.recommend(room, &mut event).await?;
+        Ok(event)
+    }
+
+    /// Invites a user of another server into a room of ours.
+    pub(crate) async fn invite_user(&self, room: &Arc<Room>, draft: Draft) -> Result<()> {
+        let server = &self.server;
+        let invited = draft.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok());
+        let invited = invited.ok_or_else(|| Error::bad_json("the invited has no user id"))?;
+        let mut event = self.signed_proposal(room, &draft).await?;
         let id = event_id(&event, room)?;
         let shown = server.shown_events(room, Some(&draft.sender)).await?;
         let request = create_invite::v2::Request::new(

@@ -1,7 +1,8 @@
 //! A transaction of another server: events and EDUs.
 //!
 //! It is answered when its events are durable. A repeated transaction gets the first answer, which is stored where going
-//! through it again could give another one; one whose first attempt is still under way waits for it. Each event is judged by itself, and its failure is told by its id.
+//! through it again could give another one; one whose first attempt is still under way waits for it. Each event is
+//! judged by itself, and its failure is told by its id.
 
 use super::{event_id, room_of, text};
 use crate::Federation;

@@ -3,7 +3,7 @@
 use crate::args;
 use crate::database::{Connection, Tx};
 use crate::error::Result;
-use crate::statement::Sql;
+use crate::statement::{Row, Sql};
 
 /// A device's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,18 @@ pub struct DeviceKeysRow {
     pub display_name: Option<String>,
     /// The keys as uploaded.
     pub json: String,
+}
+
+impl DeviceKeysRow {
+    /// Of `user_pk`, `device_id`, `display_name` and `json`, in this order.
+    pub(super) fn read(row: &Row) -> Result<DeviceKeysRow> {
+        Ok(DeviceKeysRow {
+            user_pk: row.int(0)?,
+            device_id: row.text(1)?,
+            display_name: row.opt_text(2)?,
+            json: row.text(3)?,
+        })
+    }
 }
 
 /// A device, by its number and its id.
@@ -37,17 +49,7 @@ pub async fn of_users(connection: &mut Connection, user_pks: &[i64]) -> Result<V
         "SELECT k.user_pk, d.device_id, d.display_name, k.json FROM device_keys AS k \
          JOIN devices AS d ON d.device_pk = k.device_pk WHERE k.user_pk = ANY($1)",
     );
-    let rows = connection.all(OF_USERS, args![user_pks]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(DeviceKeysRow {
-                user_pk: row.int(0)?,
-                device_id: row.text(1)?,
-                display_name: row.opt_text(2)?,
-                json: row.text(3)?,
-            })
-        })
-        .collect()
+    connection.all(OF_USERS, args![user_pks]).await?.iter().map(DeviceKeysRow::read).collect()
 }
 
 /// The keys of one device.

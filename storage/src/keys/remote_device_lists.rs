@@ -58,17 +58,7 @@ pub async fn devices(connection: &mut Connection, user_pks: &[i64]) -> Result<Ve
          WHERE user_pk IN (SELECT value FROM json_each($1))",
         "SELECT user_pk, device_id, display_name, json FROM remote_devices WHERE user_pk = ANY($1)",
     );
-    let rows = connection.all(DEVICES, args![user_pks]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(DeviceKeysRow {
-                user_pk: row.int(0)?,
-                device_id: row.text(1)?,
-                display_name: row.opt_text(2)?,
-                json: row.text(3)?,
-            })
-        })
-        .collect()
+    connection.all(DEVICES, args![user_pks]).await?.iter().map(DeviceKeysRow::read).collect()
 }
 
 /// Of these users with lists, those who have shared a room with one of this server's users ever since their list was
@@ -90,10 +80,6 @@ pub async fn followed(connection: &mut Connection, user_pk: i64, others: &[i64])
 
 /// Keeps lists, in the place of those of the same users that were kept before.
 pub async fn put(tx: &mut Tx, lists: &[ListRow], devices: &[DeviceKeysRow]) -> Result<()> {
-    const FORGET: Sql = Sql::per(
-        "DELETE FROM remote_devices WHERE user_pk IN (SELECT value FROM json_each($1))",
-        "DELETE FROM remote_devices WHERE user_pk = ANY($1)",
-    );
     const LISTS: Bulk = Bulk {
         into: "remote_device_lists(user_pk, stream_id, stale, since_pos, master_key, self_signing_key)",
         suffix: "ON CONFLICT (user_pk) DO UPDATE SET stream_id = excluded.stream_id, stale = excluded.stale, \
@@ -101,7 +87,7 @@ pub async fn put(tx: &mut Tx, lists: &[ListRow], devices: &[DeviceKeysRow]) -> R
                  self_signing_key = excluded.self_signing_key",
     };
     let users: Vec<i64> = lists.iter().map(|list| list.user_pk).collect();
-    tx.run(FORGET, args![users.as_slice()]).await?;
+    delete_devices(tx, &users).await?;
     tx.bulk(
         LISTS,
         &[
@@ -142,6 +128,14 @@ pub async fn delete_device(tx: &mut Tx, user_pk: i64, device_id: &str) -> Result
     tx.run(DELETE, args![user_pk, device_id]).await.map(drop)
 }
 
+async fn delete_devices(tx: &mut Tx, user_pks: &[i64]) -> Result<()> {
+    const DELETE: Sql = Sql::per(
+        "DELETE FROM remote_devices WHERE user_pk IN (SELECT value FROM json_each($1))",
+        "DELETE FROM remote_devices WHERE user_pk = ANY($1)",
+    );
+    tx.run(DELETE, args![user_pks]).await.map(drop)
+}
+
 /// Notes which change of a list is the newest in it, or that one was missed.
 pub async fn set_stream(tx: &mut Tx, user_pk: i64, stream_id: Option<i64>, stale: bool) -> Result<()> {
     const SET: Sql =
@@ -178,10 +172,6 @@ pub async fn delete_unshared(tx: &mut Tx, most: i64) -> Result<u64> {
         "DELETE FROM remote_device_lists WHERE user_pk IN (SELECT value FROM json_each($1))",
         "DELETE FROM remote_device_lists WHERE user_pk = ANY($1)",
     );
-    const DEVICES: Sql = Sql::per(
-        "DELETE FROM remote_devices WHERE user_pk IN (SELECT value FROM json_each($1))",
-        "DELETE FROM remote_devices WHERE user_pk = ANY($1)",
-    );
-    tx.run(DEVICES, args![users.as_slice()]).await?;
+    delete_devices(tx, &users).await?;
     tx.run(LISTS, args![users.as_slice()]).await
 }
