@@ -4,14 +4,20 @@
 //! list that they have. Every server that shares a room with the user is told of the same chain; one that came later, or
 //! missed a link, notices by that and asks for the whole list.
 //!
+//! A server that a user meets by joining a room is told to fetch the list ([`introduce`]). That goes with the next that it
+//! is sent: it hears of the join itself, so that nothing is lost with it, and a join of a room with thousands of servers
+//! need not speak to all of them at once.
+//!
 //! A change waits in the outbox until its server has it. A later one takes its place there, and says that the list is to be
 //! fetched: a server that is gone for long has one line for each user.
 
 use super::Inner;
-use super::edus::local;
+use super::edus::{local, others, raw, sharing};
 use myelin_core::Result;
 use myelin_core::keys::query::{self, Wanted};
-use myelin_storage::federation::{outbox, rooms};
+use myelin_core::rooms::cache::Stored;
+use myelin_core::rooms::visibility::Membership;
+use myelin_storage::federation::outbox;
 use myelin_storage::keys::device_keys;
 use myelin_storage::keys::device_lists::{self, Told};
 use myelin_storage::users::devices;
@@ -23,8 +29,7 @@ pub(super) async fn tell(inner: &Inner, user_pk: i64, pos: i64, told: Told) -> R
     let Some(user) = local(inner, user_pk).await?.and_then(|id| OwnedUserId::try_from(&*id).ok()) else {
         return Ok(());
     };
-    let mut servers = rooms::servers_of_user(&mut inner.server.database.read().await?, user_pk).await?;
-    servers.retain(|server| server != inner.server.name().as_str());
+    let servers: Vec<String> = sharing(inner, user_pk, 0).await?.into_iter().map(String::from).collect();
     if servers.is_empty() {
         return Ok(());
     }
@@ -39,6 +44,34 @@ pub(super) async fn tell(inner: &Inner, user_pk: i64, pos: i64, told: Told) -> R
     };
     let change = change.unwrap_or_else(|| whole.clone());
     put(inner, user_pk, servers, change.to_string(), whole.to_string()).await
+}
+
+/// Where an event brings a user of ours into a room, the servers there that shared none with the user are told so.
+pub(super) async fn introduce(inner: &Inner, event: &Stored, pos: i64) -> Result<()> {
+    let Some(user) = event.state_key.as_deref().and_then(|key| OwnedUserId::try_from(key).ok()) else {
+        return Ok(());
+    };
+    if event.membership().as_deref() != Some("join") || !inner.server.is_local(&user) {
+        return Ok(());
+    }
+    let room = inner.server.rooms.by_pk(event.room_pk).await?;
+    if inner.server.membership_in(&room, event.state_root, &user).await? == Membership::Join {
+        return Ok(());
+    }
+    let Some(user_pk) = inner.server.ids.find_user(user.as_str()).await? else { return Ok(()) };
+    let mut servers = others(inner, event.room_pk).await?;
+    if !servers.is_empty() {
+        let met = sharing(inner, user_pk, event.room_pk).await?;
+        servers.retain(|server| !met.contains(server));
+    }
+    if servers.is_empty() {
+        return Ok(());
+    }
+    let edu = raw(&whole(inner, &user, user_pk, pos).await?)?;
+    for server in servers {
+        inner.destination(&server).push_volatile(format!("devices {user_pk}"), edu.clone());
+    }
+    Ok(())
 }
 
 /// Puts a change into the outbox; servers that have not got an earlier one get `whole`.

@@ -157,6 +157,7 @@ async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
                         touched.insert(server);
                     }
                 }
+                device_lists::introduce(inner, event, entry.pos).await?;
             }
             Kind::Receipt => touched.extend(edus::receipt(inner, entry.scope, entry.object).await?),
             Kind::DeviceList => {

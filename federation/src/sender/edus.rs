@@ -18,15 +18,24 @@ pub(super) async fn local(inner: &Inner, user_pk: i64) -> Result<Option<Arc<str>
     Ok(ours.then_some(id))
 }
 
-fn raw(value: &serde_json::Value) -> Result<Box<RawValue>> {
+/// An EDU, for a destination.
+pub(super) fn raw(value: &serde_json::Value) -> Result<Box<RawValue>> {
     to_raw_value(value).map_err(Error::internal_display)
 }
 
 /// The other servers of a room.
-async fn others(inner: &Inner, room_pk: i64) -> Result<Vec<OwnedServerName>> {
+pub(super) async fn others(inner: &Inner, room_pk: i64) -> Result<Vec<OwnedServerName>> {
     let room = inner.server.rooms.by_pk(room_pk).await?;
     let servers = inner.server.servers_in(&room).await?;
     Ok(servers.iter().filter(|server| *server != inner.server.name()).cloned().collect())
+}
+
+/// The other servers that share a room with a user, one room left out (0 for none).
+pub(super) async fn sharing(inner: &Inner, user_pk: i64, but_room_pk: i64) -> Result<Vec<OwnedServerName>> {
+    let mut connection = inner.server.database.read().await?;
+    let servers = rooms::servers_of_user(&mut connection, user_pk, but_room_pk).await?;
+    let servers = servers.into_iter().filter_map(|server| OwnedServerName::try_from(server).ok());
+    Ok(servers.filter(|server| server != inner.server.name()).collect())
 }
 
 /// Tells the servers of a room that somebody types, or has stopped.
@@ -52,7 +61,7 @@ pub(super) async fn typing(inner: &Arc<Inner>, room_pk: i64, user_pk: i64, typin
 /// Tells the servers that share a room with a user how present the user is.
 pub(super) async fn presence(inner: &Arc<Inner>, user_pk: i64) -> Result<()> {
     let Some(user_id) = local(inner, user_pk).await? else { return Ok(()) };
-    let servers = rooms::servers_of_user(&mut inner.server.database.read().await?, user_pk).await?;
+    let servers = sharing(inner, user_pk, 0).await?;
     let now = inner.server.now_ms();
     let mut update = inner.server.presence.of(user_pk, now).content(now);
     update["user_id"] = json!(&*user_id);
@@ -60,12 +69,10 @@ pub(super) async fn presence(inner: &Arc<Inner>, user_pk: i64) -> Result<()> {
         update["last_active_ago"] = 0.into();
     }
     let edu = raw(&json!({ "edu_type": "m.presence", "content": { "push": [update] } }))?;
-    for server in servers.into_iter().filter_map(|server| OwnedServerName::try_from(server).ok()) {
-        if server != inner.server.name() {
-            let to = inner.destination(&server);
-            to.push_volatile(format!("presence {user_pk}"), edu.clone());
-            destination::wake(inner, &to);
-        }
+    for server in servers {
+        let to = inner.destination(&server);
+        to.push_volatile(format!("presence {user_pk}"), edu.clone());
+        destination::wake(inner, &to);
     }
     Ok(())
 }

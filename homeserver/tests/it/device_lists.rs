@@ -221,6 +221,42 @@ async fn our_own_lists_are_told_as_a_chain() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_met_in_a_room_hears_of_the_list() {
+    each_pair(|pair| async move {
+        let stranger = Stranger::start(47).await;
+        let (alice, visit) = meeting(&pair, &stranger).await;
+        stranger.listens();
+        let bob = pair.one.register("bob").await;
+        let bob_id = <&UserId>::try_from(bob.id.as_str()).unwrap();
+        let registered = newest_link(&pair.one.cores[0], bob_id).await.unwrap();
+        let of_bob = |update: &Value| {
+            let is_newer = update["stream_id"].as_i64().unwrap() > registered;
+            (update["user_id"] == json!(bob.id) && is_newer).then(|| update.clone())
+        };
+        ok(pair.one.post(&format!("/_matrix/client/v3/join/{}", visit.room), &*bob.token, json!({})).await);
+        let met = stranger.hears("m.device_list_update", of_bob).await;
+        assert_eq!((&met["prev_id"], &met["device_id"]), (&json!([]), &json!(bob.device)), "{met}");
+
+        let wish = json!({ "preset": "public_chat", "room_version": "11" });
+        let both = pair.one.create_room(&alice, wish).await;
+        Visit::join(&stranger, &pair.one.name(), &both, "adam").await;
+        ok(pair.one.post(&format!("/_matrix/client/v3/join/{both}"), &*bob.token, json!({})).await);
+        let upload = json!({ "device_keys": keys(&bob.id, &bob.device, "k") });
+        ok(pair.one.post("/_matrix/client/v3/keys/upload", &*bob.token, upload).await);
+        let mut before = 0;
+        stranger
+            .hears("m.device_list_update", |update| {
+                let update = of_bob(update)?;
+                before += 1;
+                (!update["keys"].is_null()).then_some(())
+            })
+            .await;
+        assert_eq!(before, 2, "whose server shares a room already is told of changes only");
+    })
+    .await;
+}
+
 /// Waits until what the outbox has for a server is as it should be.
 async fn until_outbox(pair: &Pair, stranger: &Stranger, is_right: impl Fn(&[(i64, String)]) -> bool) {
     for _ in 0..200 {

@@ -22,17 +22,23 @@ pub async fn of_server(connection: &mut Connection, server: &str, since: i64) ->
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
-/// The servers that have joined members in a room which a user is joined to.
-pub async fn servers_of_user(connection: &mut Connection, user_pk: i64) -> Result<Vec<String>> {
+/// The servers that have joined members in a room which a user is joined to, one room left out (0 for none).
+pub async fn servers_of_user(
+    connection: &mut Connection,
+    user_pk: i64,
+    but_room_pk: i64,
+) -> Result<Vec<String>> {
     const SERVERS: Sql = Sql::per(
         "SELECT DISTINCT substr(u.user_id, instr(u.user_id, ':') + 1) FROM memberships AS mine \
          CROSS JOIN memberships AS m ON m.room_pk = mine.room_pk AND m.membership = 2 \
-         CROSS JOIN users AS u ON u.user_pk = m.user_pk WHERE mine.user_pk = $1 AND mine.membership = 2",
+         CROSS JOIN users AS u ON u.user_pk = m.user_pk WHERE mine.user_pk = $1 AND mine.membership = 2 \
+         AND mine.room_pk <> $2",
         "SELECT DISTINCT substr(u.user_id, strpos(u.user_id, ':') + 1) FROM memberships AS mine \
          JOIN memberships AS m ON m.room_pk = mine.room_pk AND m.membership = 2 \
-         JOIN users AS u ON u.user_pk = m.user_pk WHERE mine.user_pk = $1 AND mine.membership = 2",
+         JOIN users AS u ON u.user_pk = m.user_pk WHERE mine.user_pk = $1 AND mine.membership = 2 \
+         AND mine.room_pk <> $2",
     );
-    connection.all(SERVERS, args![user_pk]).await?.iter().map(|row| row.text(0)).collect()
+    connection.all(SERVERS, args![user_pk, but_room_pk]).await?.iter().map(|row| row.text(0)).collect()
 }
 
 /// All servers of which a user is known.
