@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod dns;
 mod event;
 mod keys;
+mod large;
 mod policy;
 mod query;
 pub mod request;

@@ -3,6 +3,7 @@
 use super::backoff::Backoff;
 use super::discovery::{Destination, Discovery};
 use super::dns::{Hosts, HttpWellKnown, SystemDns};
+use super::large::{Large, Share};
 use myelin_core::Error;
 use myelin_core::server::Server;
 use reqwest::header::{HOST, HeaderValue, USER_AGENT};
@@ -20,6 +21,8 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(120);
+/// How large the whole state of a room may be, and all large answers together that are read at once.
+const LARGE: usize = 512 << 20;
 
 /// How long a request may take, how large its answer may be, and whether it is made to a server that lately did not
 /// answer.
@@ -43,7 +46,14 @@ impl Patience {
     pub const TRANSACTION: Patience =
         Patience { time: Duration::from_secs(60), size: 1 << 20, insist: false };
     /// For the whole state of a room.
-    pub const ROOM: Patience = Patience { time: Duration::from_secs(300), size: 512 << 20, insist: true };
+    pub const ROOM: Patience = Patience { time: Duration::from_secs(300), size: LARGE, insist: true };
+}
+
+/// What a server answered, and what that takes of the room for large answers.
+struct Body {
+    status: u16,
+    bytes: Vec<u8>,
+    share: Share,
 }
 
 /// Why there is no answer.
@@ -60,6 +70,9 @@ pub enum RequestError {
         /// Why.
         reason: String,
     },
+    /// Its answer is large, and so are others that are under way.
+    #[error("the answer of {0} is too large beside others that are being read; try again later")]
+    NoRoom(OwnedServerName),
     /// It answered with an error.
     #[error("{server} answered {status} {errcode}: {message}")]
     Refused {
@@ -135,6 +148,7 @@ pub struct Client {
     server: Arc<Server>,
     http: reqwest::Client,
     hosts: Hosts,
+    large: Large,
     /// Where servers are.
     pub discovery: Discovery,
     /// Who does not answer.
@@ -172,7 +186,7 @@ impl Client {
         let well_known = builder().redirect(follow).build().map_err(failed)?;
         let discovery = Discovery::new(dns, Arc::new(HttpWellKnown(well_known)), server.clock.clone());
         let backoff = Backoff::load(&server).await?;
-        Ok(Self { server, http, hosts, discovery, backoff })
+        Ok(Self { server, http, hosts, large: Large::new(LARGE), discovery, backoff })
     }
 
     /// Sends a request and reads its answer.
@@ -187,8 +201,8 @@ impl Client {
         R::Authentication: Sign,
         for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
     {
-        let (status, body) = self.exchange(to, request, patience).await?;
-        let response = http::Response::builder().status(status).body(&*body);
+        let Body { status, bytes, share: _share } = self.exchange(to, request, patience).await?;
+        let response = http::Response::builder().status(status).body(&*bytes);
         let response = response.map_err(|error| RequestError::Impossible(error.to_string()))?;
         let parsed = R::IncomingResponse::try_from_http_response(response);
         parsed.map_err(|error| RequestError::Nonsense { server: to.to_owned(), reason: error.to_string() })
@@ -199,12 +213,7 @@ impl Client {
         self.backoff.until(server, self.server.now_ms()).is_some()
     }
 
-    async fn exchange<R>(
-        &self,
-        to: &ServerName,
-        request: R,
-        patience: Patience,
-    ) -> Result<(u16, Vec<u8>), RequestError>
+    async fn exchange<R>(&self, to: &ServerName, request: R, patience: Patience) -> Result<Body, RequestError>
     where
         R: OutgoingRequest,
         R::Authentication: Sign,
@@ -232,10 +241,10 @@ impl Client {
             }
             _ => self.backoff.answered(&self.server, to).await,
         }
-        let (status, body) = answer?;
-        match status {
-            200..300 => Ok((status, body)),
-            _ => Err(refused(to, status, &body)),
+        let body = answer?;
+        match body.status {
+            200..300 => Ok(body),
+            status => Err(refused(to, status, &body.bytes)),
         }
     }
 
@@ -277,22 +286,26 @@ impl Client {
         to: &ServerName,
         request: reqwest::Request,
         limit: usize,
-    ) -> Result<(u16, Vec<u8>), RequestError> {
+    ) -> Result<Body, RequestError> {
         let unreachable = |error: reqwest::Error| RequestError::Unreachable {
             server: to.to_owned(),
             reason: causes(&error.without_url()),
         };
         let mut response = self.http.execute(request).await.map_err(unreachable)?;
         let status = response.status().as_u16();
-        let mut body = Vec::new();
+        let mut body = Body { status, bytes: Vec::new(), share: Share::default() };
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > limit {
+            let size = body.bytes.len() + chunk.len();
+            if size > limit {
                 let reason = format!("the answer is larger than {limit} bytes");
                 return Err(RequestError::Nonsense { server: to.to_owned(), reason });
             }
-            body.extend_from_slice(&chunk);
+            if !self.large.grow(&mut body.share, size) {
+                return Err(RequestError::NoRoom(to.to_owned()));
+            }
+            body.bytes.extend_from_slice(&chunk);
         }
-        Ok((status, body))
+        Ok(body)
     }
 }
 
