@@ -1,6 +1,7 @@
 //! Entering and leaving rooms through other servers: `make_*`, our signature, `send_*`.
 
 mod invite;
+pub(crate) mod joining;
 
 use crate::Federation;
 use crate::inbound::{membership, raw_event};
@@ -13,46 +14,18 @@ use myelin_core::rooms::append::receive::{Arrival, Received, ToldBy};
 use myelin_core::rooms::cache::Room;
 use myelin_core::rooms::version;
 use myelin_core::{Error, Result};
-use parking_lot::Mutex;
 use ruma::api::federation::membership::{
     create_join_event, create_knock_event, create_leave_event, prepare_join_event, prepare_knock_event,
     prepare_leave_event,
 };
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use ruma::room_version_rules::RoomVersionRules;
-use ruma::{Int, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName};
+use ruma::{Int, OwnedEventId, OwnedServerName, RoomVersionId, ServerName};
 use serde_json::value::RawValue;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::RwLock;
 
 /// Servers that are tried for one wish.
 const MOST_SERVERS: usize = 10;
-/// How long what is sent about a room waits for its join.
-const SETTLES: Duration = Duration::from_secs(50);
-
-/// Rooms that are being joined: what other servers send about them waits until it is known what to do with it.
-#[derive(Default)]
-pub(crate) struct Joining(Mutex<HashMap<OwnedRoomId, Arc<RwLock<()>>>>);
-
-impl Joining {
-    fn begin(&self, room_id: &RoomId) -> Arc<RwLock<()>> {
-        let mut rooms = self.0.lock();
-        rooms.retain(|_, lock| Arc::strong_count(lock) > 1);
-        rooms.entry(room_id.to_owned()).or_default().clone()
-    }
-
-    /// Returns when a room is not being joined any more, or after a while.
-    pub(crate) async fn settled(&self, room_id: &RoomId) {
-        let lock = self.0.lock().get(room_id).cloned();
-        if let Some(lock) = lock {
-            // An error means that it takes too long: the event is judged by what is here.
-            let _ = tokio::time::timeout(SETTLES, lock.read()).await;
-        }
-    }
-}
-
 /// A template that was completed: the event with its id, for rooms of a version.
 struct Completed {
     event: CanonicalJsonObject,
@@ -86,9 +59,13 @@ impl Federation {
 
     /// Joins a room.
     pub(crate) async fn join_room<'a>(&'a self, wish: Wish<'a>) -> Result<()> {
-        let lock = self.joining.begin(wish.room_id);
-        let _joining = lock.write().await;
-        self.through(wish.via, |server| Box::pin(self.join_by(server, wish))).await
+        let turn = self.joining.begin(wish.room_id).await;
+        let joined = self.through(wish.via, |server| Box::pin(self.join_by(server, wish))).await;
+        let held = self.joining.end(wish.room_id, turn);
+        if joined.is_ok() {
+            self.take_in_held(wish.room_id, held);
+        }
+        joined
     }
 
     async fn join_by(&self, server: &ServerName, wish: Wish<'_>) -> Result<()> {

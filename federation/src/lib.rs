@@ -24,7 +24,7 @@ use outbound::request::Client;
 use receive::device_lists::Renewals;
 use sender::Sender;
 use server_keys::Keys;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Everything that speaks with other servers.
 pub struct Federation {
@@ -36,8 +36,10 @@ pub struct Federation {
     pub keys: Keys,
     /// Tells them what happened.
     pub sender: Sender,
-    joining: join::Joining,
+    joining: join::joining::Joining,
     device_lists: Renewals,
+    /// Itself, for what goes on when a request has ended.
+    own: Weak<Federation>,
 }
 
 impl Federation {
@@ -46,13 +48,14 @@ impl Federation {
         let client = Arc::new(Client::new(server.clone()).await?);
         let keys = Keys::new(server.clone(), client.clone());
         let sender = Sender::start(server.clone(), client.clone()).await?;
-        let federation = Arc::new(Federation {
+        let federation = Arc::new_cyclic(|own| Federation {
             server: server.clone(),
             client,
             keys,
             sender,
-            joining: join::Joining::default(),
+            joining: join::joining::Joining::default(),
             device_lists: Renewals::new(server.clone()),
+            own: own.clone(),
         });
         server.set_remote(federation.clone());
         Ok(federation)

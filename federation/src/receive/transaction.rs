@@ -14,7 +14,7 @@ use myelin_storage::changes::Changes;
 use myelin_storage::transaction_ids;
 use ruma::api::federation::transactions::send_transaction_message::v1::{Request, Response};
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
-use ruma::{OwnedEventId, OwnedServerName, ServerName, UserId};
+use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName, UserId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,10 +82,20 @@ impl Federation {
     ) -> Result<Option<(OwnedEventId, Result<(), String>)>> {
         let Ok(event) = canonical::parse(pdu.get()) else { return Ok(None) };
         let Some(room_id) = room_of(&event) else { return Ok(None) };
-        self.joining.settled(&room_id).await;
-        let Some(room) = self.server.rooms.find(&room_id).await? else { return Ok(None) };
+        let Some(event) = self.joining.settled(&room_id, origin, event).await else { return Ok(None) };
+        self.room_event(origin, &room_id, event).await
+    }
+
+    /// The same, once it is known which room it is of.
+    pub(crate) async fn room_event(
+        &self,
+        origin: &ServerName,
+        room_id: &RoomId,
+        event: CanonicalJsonObject,
+    ) -> Result<Option<(OwnedEventId, Result<(), String>)>> {
+        let Some(room) = self.server.rooms.find(room_id).await? else { return Ok(None) };
         let Ok(id) = event_id(&event, &room) else { return Ok(None) };
-        if let Err(error) = self.server.room_for_server(&room_id, origin).await {
+        if let Err(error) = self.server.room_for_server(room_id, origin).await {
             if self.ends_invitation(origin, &room, &event).await? {
                 return Ok(Some((id, Ok(()))));
             }

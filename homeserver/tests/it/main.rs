@@ -30,6 +30,7 @@ mod replicas;
 mod rooms;
 mod seen_from_outside;
 mod signing_key;
+mod slow_joins;
 mod stranger;
 mod support;
 mod synapse;

@@ -22,6 +22,8 @@ pub struct Visit<'a> {
     pub user: String,
     /// The id of the user's join.
     pub join: String,
+    /// The join.
+    pub joined: Value,
     /// How deep that stands.
     pub depth: i64,
     /// The state before the join: events by type and state key, with their ids.
@@ -45,7 +47,7 @@ impl<'a> Visit<'a> {
             answer["state"].as_array().unwrap().iter().map(|event| (id(&rules, event), event.clone()));
         let state = state.collect();
         let (host, room, transactions) = (host.to_owned(), room.to_owned(), std::cell::Cell::new(0));
-        Visit { stranger, host, room, user, join, depth, state, rules, transactions }
+        Visit { stranger, host, room, user, join, joined: event, depth, state, rules, transactions }
     }
 
     /// The id of a piece of the room's state.
