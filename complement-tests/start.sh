@@ -32,6 +32,7 @@ export MYELIN_FEDERATION_DENIED_IP_RANGES=
 export MYELIN_FEDERATION_TRUSTED_KEY_SERVERS=
 export MYELIN_FEDERATION_PUBLIC_ROOMS=true
 export MYELIN_PRESENCE_ENABLED=true
+export MYELIN_FEDERATION_DEVICE_NAMES=true
 export MYELIN_OUTBOUND_HTTP_DENIED_IP_RANGES=
 
 # Tests make users by the thousand, and administrators with the secret that Complement prescribes.
