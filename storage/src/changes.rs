@@ -1,15 +1,16 @@
 //! Rows that can be written together: what a room worker or a queue planned in memory, to be merged with others' into
 //! one commit with a few statements, however many units there are.
 
-use crate::args;
+mod guards;
+
 use crate::database::Tx;
 use crate::error::{Error, Result};
 use crate::federation::outbox;
 use crate::log::Kind;
 use crate::rooms::{gaps, packed, receipts, relations, write_ints};
-use crate::statement::{Bulk, Col, Sql};
+use crate::statement::{Bulk, Col};
 use crate::{to_device, transaction_ids};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// An event is an outlier: its state is not known.
 pub const OUTLIER: i64 = 1;
@@ -178,10 +179,11 @@ pub struct Outcome {
     pub last: i64,
 }
 
-/// Writes units together. A unit whose rooms moved in the meantime gets [`Error::GuardLost`] and leaves nothing. What the
+/// Writes units together. A unit whose rooms moved in the meantime, or with events of a transaction that was carried out
+/// before, gets [`Error::GuardLost`] and leaves nothing. What the
 /// database refuses PostgreSQL says when the rows are sent, by [`Tx::flush`] or with the commit.
 pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome>>> {
-    let allowed = check_guards(tx, units).await?;
+    let allowed = guards::check(tx, units).await?;
     let winners: Vec<&Changes> = units.iter().zip(&allowed).filter(|(_, ok)| **ok).map(|(u, _)| *u).collect();
     let sent = transaction_ids::have_new_messages(tx, &winners).await?;
     let messages: Vec<&[NewToDevice]> = winners
@@ -207,33 +209,6 @@ pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome
         .into_iter()
         .map(|ok| if ok { outcomes.next().ok_or(Error::GuardLost) } else { Err(Error::GuardLost) })
         .collect())
-}
-
-/// A unit may go on when each of its rooms is at the version that it expects and no unit before it moved it.
-async fn check_guards(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<bool>> {
-    const GUARDS: Sql = Sql::per(
-        "SELECT room_pk, guard FROM rooms WHERE room_pk IN (SELECT value FROM json_each($1))",
-        "SELECT room_pk, guard FROM rooms WHERE room_pk = ANY($1)",
-    );
-    let rooms: Vec<i64> =
-        units.iter().flat_map(|u| &u.rooms).filter(|r| r.new.is_none()).map(|r| r.room_pk).collect();
-    let mut guards = HashMap::new();
-    if !rooms.is_empty() {
-        for row in tx.all(GUARDS, args![rooms.as_slice()]).await? {
-            guards.insert(row.int(0)?, row.int(1)?);
-        }
-    }
-    let mut moved = HashSet::new();
-    let mut allowed = Vec::with_capacity(units.len());
-    for unit in units {
-        let holds = |room: &RoomChange| room.new.is_some() || guards.get(&room.room_pk) == Some(&room.guard);
-        let ok = unit.rooms.iter().all(|room| holds(room) && !moved.contains(&room.room_pk));
-        if ok {
-            moved.extend(unit.rooms.iter().map(|room| room.room_pk));
-        }
-        allowed.push(ok);
-    }
-    Ok(allowed)
 }
 
 /// What gets its position inside the transaction.

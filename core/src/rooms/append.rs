@@ -163,9 +163,9 @@ async fn append(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Vec<
         }
         Err(error) => return fail(requests, &error),
     }
-    for _ in 0..TRIES {
+    for attempt in 0..TRIES {
         let _turn = room.turn.lock().await;
-        let plan = match plan::plan(server, room, requests).await {
+        let plan = match plan::plan(server, room, requests, attempt > 0).await {
             Ok(plan) => plan,
             Err(error) => return fail(requests, &error),
         };
@@ -201,7 +201,7 @@ async fn append_recommended(
     request: &Request,
 ) -> Result<Vec<OwnedEventId>> {
     for _ in 0..TRIES {
-        let mut plan = plan::plan(server, room, std::slice::from_ref(request)).await?;
+        let mut plan = plan::plan(server, room, std::slice::from_ref(request), true).await?;
         for (row, pdu) in plan.changes.events.iter_mut().zip(&mut plan.pdus) {
             let mut event = canonical::parse(&row.json).map_err(Error::internal_display)?;
             server.recommend(room, &mut event).await?;

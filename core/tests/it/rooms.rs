@@ -55,6 +55,33 @@ async fn rooms_of_every_version_can_be_created_and_joined() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_transaction_gets_its_first_answer() {
+    let (alice, bob) = (user_id!("@alice:test.example"), user_id!("@bob:test.example"));
+    for setup in setups("repeated").await {
+        let room_id = room(&setup, alice, None).await;
+        let transaction =
+            |id: &str| Transaction { device_pk: 1, scope: "send".to_owned(), id: id.to_owned() };
+        let send = |turn: usize, id: &'static str| {
+            let (server, room_id) = (setup.replica(turn).clone(), &room_id);
+            let kind = "m.room.message".to_owned();
+            async move { server.send_message(room_id, bob, kind, content(id), Some(transaction(id))).await }
+        };
+        let found = setup.replica(0).rooms.get(&room_id).await.expect("the room");
+        setup.replica(0).join(&found, bob, Default::default()).await.expect("bob joins");
+        let first = send(0, "first").await.expect("an event");
+        let second = send(1, "second").await.expect("an event");
+        assert_eq!(send(1, "first").await.expect("its answer"), first, "{}", setup.name);
+        setup.replica(0).kick(&found, alice, bob, None).await.expect("bob is out");
+        for turn in [0, 1] {
+            setup.replica(turn).log.catch_up().await.expect("the log");
+            let again = send(turn, "second").await;
+            assert_eq!(again.expect("what was allowed once"), second, "{}", setup.name);
+            assert!(send(turn, "third").await.is_err(), "{}", setup.name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrent_sends_are_each_in_the_room_once() {
     let alice = user_id!("@alice:test.example");
     for setup in setups("sends").await {
