@@ -28,6 +28,14 @@ const MOST_EDUS: usize = 100;
 
 type Answers = BTreeMap<OwnedEventId, Result<(), String>>;
 
+/// What became of an event.
+pub(crate) struct Judged {
+    id: OwnedEventId,
+    answer: Result<(), String>,
+    /// It was not here, and now it is.
+    is_new: bool,
+}
+
 impl Federation {
     /// Carries a transaction out.
     ///
@@ -47,14 +55,17 @@ impl Federation {
             return Err(Error::LimitExceeded { retry_after_ms: 1_000 });
         }
         let _turn = turn.lock().await;
-        let known = transaction_ids::find(&mut self.server.database.read().await?, 0, &scope, &id).await?;
-        if let Some(answer) = known {
-            return Ok(Response::new(from_json(&answer)));
+        if !request.edus.is_empty()
+            && let Some(answers) = self.answered(&scope, &id).await?
+        {
+            return Ok(Response::new(answers));
         }
         let mut answers = Answers::new();
+        let mut all_new = true;
         for pdu in &request.pdus {
-            let Some((id, answer)) = self.pdu(&origin, pdu).await? else { continue };
-            answers.insert(id, answer);
+            let Some(judged) = self.pdu(&origin, pdu).await? else { continue };
+            all_new &= judged.is_new;
+            answers.insert(judged.id, judged.answer);
         }
         for edu in &request.edus {
             match self.edu(&origin, edu.json().get()).await {
@@ -64,9 +75,13 @@ impl Federation {
             }
         }
         self.device_lists.go_on(&origin);
-        // Events that are here already are answered the same again, so what went well need not be remembered.
-        if request.edus.is_empty() && answers.values().all(Result::is_ok) {
-            return Ok(Response::new(answers));
+        if request.edus.is_empty() {
+            // Where no event had been here, this transaction had not either.
+            let known = if all_new { None } else { self.answered(&scope, &id).await? };
+            // Events that are here already are answered the same again, so what went well need not be remembered.
+            if known.is_some() || answers.values().all(Result::is_ok) {
+                return Ok(Response::new(known.unwrap_or(answers)));
+            }
         }
         let row = (0, scope, id, to_json(&answers), self.server.now_ms());
         let changes = Changes { transactions: vec![row], ..Changes::default() };
@@ -74,12 +89,14 @@ impl Federation {
         Ok(Response::new(answers))
     }
 
+    /// The answer to a transaction that is repeated.
+    async fn answered(&self, scope: &str, id: &str) -> Result<Option<Answers>> {
+        let answer = transaction_ids::find(&mut self.server.database.read().await?, 0, scope, id).await?;
+        Ok(answer.map(|answer| from_json(&answer)))
+    }
+
     /// One event. `None` for what has not even an id. An error means that this server failed: the other one tries again.
-    async fn pdu(
-        &self,
-        origin: &ServerName,
-        pdu: &RawValue,
-    ) -> Result<Option<(OwnedEventId, Result<(), String>)>> {
+    async fn pdu(&self, origin: &ServerName, pdu: &RawValue) -> Result<Option<Judged>> {
         let Ok(event) = canonical::parse(pdu.get()) else { return Ok(None) };
         let Some(room_id) = room_of(&event) else { return Ok(None) };
         let Some(event) = self.joining.settled(&room_id, origin, event).await else { return Ok(None) };
@@ -92,23 +109,23 @@ impl Federation {
         origin: &ServerName,
         room_id: &RoomId,
         event: CanonicalJsonObject,
-    ) -> Result<Option<(OwnedEventId, Result<(), String>)>> {
+    ) -> Result<Option<Judged>> {
         let Some(room) = self.server.rooms.find(room_id).await? else { return Ok(None) };
         let Ok(id) = event_id(&event, &room) else { return Ok(None) };
         if let Err(error) = self.server.room_for_server(room_id, origin).await {
-            if self.ends_invitation(origin, &room, &event).await? {
-                return Ok(Some((id, Ok(()))));
-            }
-            return match error {
-                Error::Forbidden(text) | Error::NotFound(text) => Ok(Some((id, Err(text)))),
-                error => Err(error),
+            let answer = match error {
+                _ if self.ends_invitation(origin, &room, &event).await? => Ok(()),
+                Error::Forbidden(text) | Error::NotFound(text) => Err(text),
+                error => return Err(error),
             };
+            return Ok(Some(Judged { id, answer, is_new: false }));
         }
         let received = match self.take_in(origin, &room, event, ToldBy::Sender).await {
             Ok(received) => received,
             Err(error) if is_ours(&error) => return Err(error),
-            Err(error) => return Ok(Some((id, Err(error.to_string())))),
+            Err(error) => return Ok(Some(Judged { id, answer: Err(error.to_string()), is_new: false })),
         };
+        let is_new = matches!(received, Received::Accepted(_));
         let answer = match received {
             // That the event is not shown is this server's own affair.
             Received::Accepted(_) | Received::Known(_) | Received::SoftFailed(..) => Ok(()),
@@ -123,7 +140,7 @@ impl Federation {
         if let Err(reason) = &answer {
             tracing::debug!(%origin, event = %id, %reason, "an event was not accepted");
         }
-        Ok(Some((id, answer)))
+        Ok(Some(Judged { id, answer, is_new }))
     }
 }
 
