@@ -46,6 +46,11 @@ impl Backoff {
         self.failing.lock().get(name).filter(|row| is_left_alone(row, now)).map(|row| row.retry_ts)
     }
 
+    /// Whether a server did not answer last time.
+    pub fn has_failed(&self, name: &ServerName) -> bool {
+        self.failing.lock().contains_key(name)
+    }
+
     /// A server did not answer. `spread` is a number from 0 to 255, by which the times of many servers differ.
     pub async fn failed(&self, server: &Server, name: &ServerName, spread: u8) {
         let now = server.now_ms();

@@ -3,18 +3,28 @@
 
 use super::Inner;
 use super::destination::{Destination, PDUS, transaction};
-use super::dispatcher::{destinations_of, is_ours};
+use super::dispatcher::{audience, is_ours};
+use crate::outbound::request::{Patience, RequestError};
 use myelin_core::Result;
 use myelin_storage::federation::{destinations, rooms};
 use myelin_storage::rooms::events::{self, Order};
+use ruma::api::federation::discovery::get_server_version;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Events of one room that are sent.
 const OF_ROOM: i64 = 20;
 
-/// Sends what a server missed. When this returns without an error it has everything up to where the dispatcher was.
+/// Sends what a server missed, when it is there again. When this returns without an error it has everything up to where the dispatcher was.
 pub(super) async fn run(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<()> {
+    if inner.client.backoff.has_failed(&destination.name) {
+        // What it missed may be much to look up, and it may be dead still.
+        let probe = get_server_version::v1::Request::new();
+        let answer = inner.client.send(&destination.name, probe, Patience::QUICK).await;
+        if let Err(error @ (RequestError::Unreachable { .. } | RequestError::LeftAlone(_))) = answer {
+            return Err(error.into());
+        }
+    }
     loop {
         let (since, upto) = {
             let Some(since) = destination.state.lock().behind else { return Ok(()) };
@@ -62,7 +72,7 @@ async fn missed(inner: &Inner, destination: &Destination, since: i64, upto: i64)
         stored.sort_by_key(|event| event.pos);
         for event in stored.iter().filter(|event| is_ours(inner, event)) {
             // It may have come into the room, or left it, since.
-            if destinations_of(inner, event).await?.contains(&destination.name) {
+            if audience(inner, event).await?.contains(&destination.name) {
                 found.push(event.pk);
             }
         }

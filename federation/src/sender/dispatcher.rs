@@ -1,6 +1,7 @@
 //! Follows the log and puts what concerns other servers into their queues.
 
-use super::{Inner, catch_up, destination, device_lists, edus};
+use super::destination::{self, Destination};
+use super::{Inner, catch_up, device_lists, edus};
 use myelin_core::Result;
 use myelin_core::rooms::cache::Stored;
 use myelin_storage::Entry;
@@ -8,7 +9,7 @@ use myelin_storage::changes::{FORWARDED, TOLD};
 use myelin_storage::federation::{destinations, outbox, rooms};
 use myelin_storage::keys::device_lists::{self as changes, Told};
 use myelin_storage::log::{self, Kind};
-use ruma::{OwnedServerName, UserId};
+use ruma::{OwnedServerName, ServerName, UserId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -146,20 +147,25 @@ async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
         page.iter().filter(|entry| entry.kind == Kind::Event).map(|entry| entry.object).collect();
     let events = inner.server.rooms.events(&pks).await?;
     let events: HashMap<i64, Stored> = events.into_iter().map(|event| (event.pk, event)).collect();
-    let mut touched = BTreeSet::new();
+    // By address: a room may have a thousand servers, and each of its events goes to all of them.
+    let mut touched: HashMap<usize, Arc<Destination>> = HashMap::new();
     for entry in page {
         match entry.kind {
             Kind::Event => {
                 let Some(event) = events.get(&entry.object) else { continue };
                 if is_ours(inner, event) {
-                    for server in destinations_of(inner, event).await? {
-                        inner.destination(&server).push(entry.pos, event.pk);
-                        touched.insert(server);
+                    for server in audience(inner, event).await?.iter() {
+                        let to = inner.destination(server);
+                        to.push(entry.pos, event.pk);
+                        touched.insert(Arc::as_ptr(&to).addr(), to);
                     }
                 }
                 device_lists::introduce(inner, event, entry.pos).await?;
             }
-            Kind::Receipt => touched.extend(edus::receipt(inner, entry.scope, entry.object).await?),
+            Kind::Receipt => {
+                let told = edus::receipt(inner, entry.scope, entry.object).await?;
+                touched.extend(told.into_iter().map(|to| (Arc::as_ptr(&to).addr(), to)));
+            }
             Kind::DeviceList => {
                 device_lists::tell(inner, entry.scope, entry.pos, Told::of(entry.object)).await?
             }
@@ -170,13 +176,14 @@ async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
         let mut connection = inner.server.database.read().await?;
         for server in outbox::servers_between(&mut connection, first.pos - 1, last.pos).await? {
             let Ok(server) = OwnedServerName::try_from(server) else { continue };
-            inner.destination(&server).state.lock().outbox = true;
-            touched.insert(server);
+            let to = inner.destination(&server);
+            to.state.lock().outbox = true;
+            touched.insert(Arc::as_ptr(&to).addr(), to);
         }
     }
     inner.position.lock().dispatched = last.pos;
-    for server in touched {
-        destination::wake(inner, &inner.destination(&server));
+    for to in touched.values() {
+        destination::wake(inner, to);
     }
     Ok(())
 }
@@ -188,23 +195,44 @@ pub(super) fn is_ours(inner: &Inner, event: &Stored) -> bool {
     (is_own && event.flags & TOLD == 0) || event.flags & FORWARDED != 0
 }
 
-/// The servers that are to get an event: those that were in the room when it was made, and that of somebody who is put
-/// out by it.
-pub(super) async fn destinations_of(inner: &Inner, event: &Stored) -> Result<BTreeSet<OwnedServerName>> {
+/// The servers that are to get an event.
+pub(super) struct Audience {
+    /// Those that were in the room when it was made.
+    there: Arc<BTreeSet<OwnedServerName>>,
+    /// That of somebody who is put out by it, if it is not among them.
+    put_out: Option<OwnedServerName>,
+    /// Those that have it: this one, and its sender's.
+    but: [Option<OwnedServerName>; 2],
+}
+
+impl Audience {
+    fn iter(&self) -> impl Iterator<Item = &OwnedServerName> {
+        self.there.iter().chain(&self.put_out).filter(|server| !self.has_it(server))
+    }
+
+    /// Whether a server is to get the event.
+    pub(super) fn contains(&self, server: &ServerName) -> bool {
+        !self.has_it(server) && (self.there.contains(server) || self.put_out.as_deref() == Some(server))
+    }
+
+    fn has_it(&self, server: &ServerName) -> bool {
+        self.but.iter().flatten().any(|but| but == server)
+    }
+}
+
+/// Who is to get an event.
+pub(super) async fn audience(inner: &Inner, event: &Stored) -> Result<Audience> {
     let room = inner.server.rooms.by_pk(event.room_pk).await?;
-    let mut servers = (*inner.server.servers_at(&room, event.state_root).await?).clone();
-    if &*event.kind == "m.room.member"
-        && matches!(event.membership().as_deref(), Some("leave" | "ban"))
-        && let Some(target) = event.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok())
-    {
-        servers.insert(target.server_name().to_owned());
-    }
-    servers.remove(inner.server.name());
+    let there = inner.server.servers_at(&room, event.state_root).await?;
+    let membership = event.membership();
+    let target = match membership.as_deref() {
+        Some("leave" | "ban") => event.state_key.as_deref().and_then(|key| <&UserId>::try_from(key).ok()),
+        _ => None,
+    };
+    let put_out = target.map(|user| user.server_name().to_owned()).filter(|server| !there.contains(server));
     // An invitation by a third-party identifier may be made for a sender of another server, which has to hear of it.
-    if event.membership().as_deref() != Some("invite") {
-        servers.remove(event.sender.server_name());
-    }
-    Ok(servers)
+    let senders = (membership.as_deref() != Some("invite")).then(|| event.sender.server_name().to_owned());
+    Ok(Audience { there, put_out, but: [Some(inner.server.owned_name()), senders] })
 }
 
 /// Writes down up to where every server has everything, or is noted to be behind.

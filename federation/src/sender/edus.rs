@@ -1,13 +1,13 @@
 //! EDUs of this server's users that may be lost: typing, presence, receipts.
 
-use super::{Inner, destination};
+use super::Inner;
+use super::destination::{self, Destination};
 use myelin_core::{Error, Result};
 use myelin_storage::federation::rooms;
 use myelin_storage::rooms::receipts;
 use ruma::{OwnedServerName, UserId};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The id of a user of this server.
@@ -78,16 +78,16 @@ pub(super) async fn presence(inner: &Arc<Inner>, user_pk: i64) -> Result<()> {
 }
 
 /// Puts a public receipt into the queues of the room's servers, and gives those.
-pub(super) async fn receipt(inner: &Inner, room_pk: i64, user_pk: i64) -> Result<BTreeSet<OwnedServerName>> {
-    let Some(user_id) = local(inner, user_pk).await? else { return Ok(BTreeSet::new()) };
+pub(super) async fn receipt(inner: &Inner, room_pk: i64, user_pk: i64) -> Result<Vec<Arc<Destination>>> {
+    let Some(user_id) = local(inner, user_pk).await? else { return Ok(Vec::new()) };
     let servers = others(inner, room_pk).await?;
     if servers.is_empty() {
-        return Ok(BTreeSet::new());
+        return Ok(Vec::new());
     }
     let mut connection = inner.server.database.read().await?;
     let newest = receipts::newest(&mut connection, room_pk, user_pk, receipts::PUBLIC).await?;
     drop(connection);
-    let Some(receipt) = newest else { return Ok(BTreeSet::new()) };
+    let Some(receipt) = newest else { return Ok(Vec::new()) };
     let room = inner.server.rooms.by_pk(room_pk).await?;
     let mut data = json!({ "ts": receipt.ts });
     if !receipt.thread.is_empty()
@@ -100,9 +100,9 @@ pub(super) async fn receipt(inner: &Inner, room_pk: i64, user_pk: i64) -> Result
     let mut of_room = serde_json::Map::new();
     of_room.insert(room.id.to_string(), json!({ "m.read": of_user }));
     let edu = raw(&json!({ "edu_type": "m.receipt", "content": of_room }))?;
-    for server in &servers {
-        let key = format!("receipt {room_pk} {user_pk} {}", receipt.thread);
-        inner.destination(server).push_volatile(key, edu.clone());
+    let all: Vec<_> = servers.iter().map(|server| inner.destination(server)).collect();
+    for to in &all {
+        to.push_volatile(format!("receipt {room_pk} {user_pk} {}", receipt.thread), edu.clone());
     }
-    Ok(servers.into_iter().collect())
+    Ok(all)
 }
