@@ -26,6 +26,7 @@ pub mod state_resolution;
 pub mod sync;
 pub mod to_device;
 pub mod users;
+pub mod voip;
 
 pub use error::{Error, Result};
 pub use server::Server;

@@ -27,3 +27,4 @@ pub mod state;
 pub mod tag;
 pub mod to_device;
 pub mod typing;
+pub mod voip;

@@ -23,7 +23,7 @@ use crate::{
     client_api::{
         account, alias, backup, capabilities, config, device, directory, discovery, filter, keys, knock,
         membership, message, openid, presence, profile, push, receipt, register, room, send, session, space,
-        state, tag, to_device, typing,
+        state, tag, to_device, typing, voip,
     },
     extract::Incoming,
     health,
@@ -84,6 +84,8 @@ fn accounts() -> Vec<Route> {
         // Presence
         route_response(presence::get),
         route(presence::set),
+        // Voice over IP
+        route_response(voip::turn_server).for_guests(),
         // Account data, tags, filters
         account_data(Method::GET, config::get).for_guests(),
         account_data(Method::PUT, config::set).for_guests(),

@@ -134,6 +134,18 @@ pub const KEYS: &[Key] = &[
          is at their devices, and costs work.",
     ),
     key(
+        "turn.uris",
+        Kind::List(&Kind::TurnUri),
+        "[]",
+        "TURN servers that relay calls between people who can't reach each other. Clients are told of them with \
+         credentials for a day.",
+    ),
+    unset(
+        "turn.shared_secret",
+        Kind::Secret,
+        "The secret that the TURN servers share with this one: coturn's static-auth-secret.",
+    ),
+    key(
         "outbound_http.denied_ip_ranges",
         Kind::List(&Kind::IpRange),
         NOT_PUBLIC,

@@ -36,6 +36,8 @@ pub enum Kind {
     Path,
     /// An `http` or `https` URL.
     Url,
+    /// The URI of a TURN server.
+    TurnUri,
     /// A Matrix server name.
     ServerName,
     /// An IP address and a port.
@@ -85,6 +87,9 @@ impl Kind {
                 !rest.is_empty()
                     && !rest.starts_with('/')
                     && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
+            }),
+            Self::TurnUri => text.strip_prefix("turn:").or(text.strip_prefix("turns:")).is_some_and(|rest| {
+                !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(|byte| byte.is_ascii_graphic())
             }),
             Self::ServerName => ServerName::parse(text).is_ok(),
             Self::Address => text.parse::<SocketAddr>().is_ok(),
@@ -148,6 +153,9 @@ impl fmt::Display for Kind {
             Self::Text | Self::Secret => write!(f, "a text"),
             Self::Path => write!(f, "a path"),
             Self::Url => write!(f, "an http:// or https:// URL"),
+            Self::TurnUri => {
+                write!(f, "a URI such as \"turn:turn.example.org:3478?transport=udp\" or \"turns:...\"")
+            }
             Self::ServerName => write!(f, "a server name: a host or an IP literal, with or without a port"),
             Self::Address => {
                 write!(f, "an IP address with a port, such as \"127.0.0.1:8008\" or \"[::1]:8008\"")

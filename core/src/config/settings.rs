@@ -31,6 +31,8 @@ pub struct Settings {
     pub federation: Federation,
     /// Presence.
     pub presence: Presence,
+    /// Calls.
+    pub turn: Turn,
     /// Requests to push gateways and for previews.
     pub outbound_http: OutboundHttp,
     /// Limits.
@@ -137,6 +139,15 @@ pub struct Federation {
 pub struct Presence {
     /// Whether there is any.
     pub enabled: bool,
+}
+
+/// The TURN server.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Turn {
+    /// Where it is; none where there is none.
+    pub uris: Vec<String>,
+    /// The secret that it shares with this server.
+    pub shared_secret: Option<Secret>,
 }
 
 /// Requests to push gateways and for previews.
@@ -257,6 +268,9 @@ fn cross_checks(settings: &Settings) -> Vec<Problem> {
                 format!("{} is already another listener's; give it all it has to serve", listener.bind),
             ));
         }
+    }
+    if settings.turn.uris.is_empty() != settings.turn.shared_secret.is_none() {
+        problems.push(Problem::new("turn", "uris and shared_secret are only allowed together"));
     }
     let hashing = settings.limits.password_hashing;
     if hashing.memory_kib < 8 * hashing.parallelism {

@@ -110,6 +110,12 @@ fn wrong_values_name_key_place_and_what_is_allowed() {
         &[("MYELIN_REGISTRATION_MODE", "all")],
         &["MYELIN_REGISTRATION_MODE: registration.mode: \"all\""],
     );
+    check_error(
+        "[turn]\nuris = [\"turn.example\"]",
+        &[],
+        &["turn.uris", "turn.example", "turn:turn.example.org:3478"],
+    );
+    check_error("[turn]\nuris = [\"turn:turn.example\"]", &[], &["turn: uris and shared_secret"]);
     check_error("a =", &[], &["myelin.toml:1"]);
 }
 

@@ -40,3 +40,4 @@ mod tidy;
 mod uia;
 mod visit;
 mod visits;
+mod voip;
