@@ -82,17 +82,17 @@ EOF
 make_organisation() { # FOLDER NAME
     folder "$secrets/$1/myelin" $myelin
     folder "$secrets/$1/database" $postgres
-    # The server's file comes last and is looked for, so that a start that was broken off is made good.
-    if [ ! -s "$secrets/$1/myelin/myelin.toml" ]; then
+    if [ ! -s "$secrets/$1/database/password" ]; then
         say "makes the password of $1's database"
-        password=$(openssl rand -hex 32)
-        printf '%s' "$password" | put "$secrets/$1/database/password" $postgres
-        put "$secrets/$1/myelin/myelin.toml" $myelin <<EOF
-# Made by setup. All other settings are variables in the compose file.
-[database]
-url = "postgres://myelin:$password@$1-database/myelin"
-EOF
+        openssl rand -hex 32 | tr -d '\n' | put "$secrets/$1/database/password" $postgres
     fi
+    put "$secrets/$1/myelin/myelin.toml" $myelin <<EOF
+# Made by setup at each start. All other settings are variables in the compose file.
+[database]
+url = "postgres://myelin:$(cat "$secrets/$1/database/password")@$1-database/myelin"
+[turn]
+shared_secret = "$(cat "$secrets/turn/turn/secret")"
+EOF
     make_certificate "$secrets/$1/myelin" $myelin "$2"
 }
 
@@ -136,7 +136,7 @@ EOF
 }
 
 make_authority
+make_turn
 make_organisation one "$ONE_NAME"
 make_organisation two "$TWO_NAME"
-make_turn
 say "done"
