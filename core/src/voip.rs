@@ -4,6 +4,7 @@
 //! time at which it ends is valid with the password that follows from it by the secret. The specification's example has
 //! the user's id behind the time; a random text does as well, and the relay need not learn who calls.
 
+use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::ports::random_text;
 use crate::server::Server;
@@ -22,7 +23,7 @@ pub struct TurnServer {
     /// The name.
     pub username: String,
     /// The password.
-    pub password: String,
+    pub password: Secret,
     /// Where it is.
     pub uris: Vec<String>,
     /// How long the name is valid.
@@ -37,7 +38,7 @@ pub fn turn_server(server: &Server) -> Result<Option<TurnServer>> {
     };
     let ends = server.now_ms() / 1_000 + LIFETIME.as_secs().cast_signed();
     let username = format!("{ends}:{}", random_text(&*server.random, 16));
-    let password = password(secret.expose(), &username)?;
+    let password = Secret::new(password(secret.expose(), &username)?);
     Ok(Some(TurnServer { username, password, uris: settings.uris.clone(), ttl: LIFETIME }))
 }
 

@@ -18,7 +18,8 @@ pub async fn turn_server(
 ) -> Result<Response, ApiError> {
     match voip::turn_server(&app.server)? {
         Some(turn) => json(&json!({
-            "username": turn.username, "password": turn.password, "uris": turn.uris, "ttl": turn.ttl.as_secs(),
+            "username": turn.username, "password": turn.password.expose(), "uris": turn.uris,
+            "ttl": turn.ttl.as_secs(),
         })),
         None => json(&json!({})),
     }
