@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Setup, User, each_setup_with, ok};
 
 /// Arguments of paths, of which none names anything: ids as they should be, and as they should not.
-const ARGUMENTS: [fn(&str) -> String; 6] = [
+pub const ARGUMENTS: [fn(&str) -> String; 6] = [
     |name| match name {
         "user_id" | "userId" => "@nobody:localhost".to_owned(),
         "room_id" | "roomId" | "room_id_or_alias" | "roomIdOrAlias" => "!nowhere:localhost".to_owned(),
@@ -67,7 +67,7 @@ const FIELDS: [&str; 36] = [
 ];
 
 /// Bodies of which no endpoint can make anything, or at most nothing.
-fn bodies() -> Vec<Vec<u8>> {
+pub fn bodies() -> Vec<Vec<u8>> {
     let mut bodies: Vec<Vec<u8>> = [
         "",
         "x",
@@ -94,7 +94,7 @@ fn bodies() -> Vec<Vec<u8>> {
 }
 
 /// A path with its variables replaced.
-fn filled(path: &str, argument: impl Fn(&str) -> String) -> String {
+pub fn filled(path: &str, argument: impl Fn(&str) -> String) -> String {
     let fill = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
         Some(name) => argument(name.trim_start_matches('*')),
         None => part.to_owned(),

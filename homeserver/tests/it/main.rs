@@ -14,6 +14,7 @@ mod docs;
 mod doctor;
 mod epochs;
 mod every_endpoint;
+mod every_foreign_endpoint;
 mod federation;
 mod foreign_requests;
 mod harness;
