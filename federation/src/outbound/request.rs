@@ -31,22 +31,32 @@ pub struct Patience {
     time: Duration,
     size: usize,
     insist: bool,
+    /// An answer shows that the server is there, and it is not left alone any more.
+    counts: bool,
 }
 
 impl Patience {
     /// For what somebody waits for: a profile, keys.
-    pub const QUICK: Patience = Patience { time: Duration::from_secs(15), size: 8 << 20, insist: false };
+    pub const QUICK: Patience =
+        Patience { time: Duration::from_secs(15), size: 8 << 20, insist: false, counts: true };
     /// For what a user asked for, once: a join, an invitation.
-    pub const INSIST: Patience = Patience { time: Duration::from_secs(60), size: 8 << 20, insist: true };
+    pub const INSIST: Patience =
+        Patience { time: Duration::from_secs(60), size: 8 << 20, insist: true, counts: true };
     /// For what knows no bounds but those of a room, in the background.
-    pub const EVENTS: Patience = Patience { time: Duration::from_secs(60), size: 64 << 20, insist: false };
+    pub const EVENTS: Patience =
+        Patience { time: Duration::from_secs(60), size: 64 << 20, insist: false, counts: true };
     /// For a hundred events at most, in the background.
-    pub const SOME: Patience = Patience { time: Duration::from_secs(60), size: 8 << 20, insist: false };
+    pub const SOME: Patience =
+        Patience { time: Duration::from_secs(60), size: 8 << 20, insist: false, counts: true };
     /// For the answer to a transaction, which holds no more than what was wrong with each of its events.
     pub const TRANSACTION: Patience =
-        Patience { time: Duration::from_secs(60), size: 1 << 20, insist: false };
+        Patience { time: Duration::from_secs(60), size: 1 << 20, insist: false, counts: true };
+    /// For a look whether a server that did not answer is there again; that it is, what is sent to it then has to show.
+    pub const PROBE: Patience =
+        Patience { time: Duration::from_secs(15), size: 64 << 10, insist: false, counts: false };
     /// For the whole state of a room.
-    pub const ROOM: Patience = Patience { time: Duration::from_secs(300), size: LARGE, insist: true };
+    pub const ROOM: Patience =
+        Patience { time: Duration::from_secs(300), size: LARGE, insist: true, counts: true };
 }
 
 /// What a server answered, and what that takes of the room for large answers.
@@ -239,7 +249,8 @@ impl Client {
                 self.server.random.fill(&mut spread);
                 self.backoff.failed(&self.server, to, spread[0]).await;
             }
-            _ => self.backoff.answered(&self.server, to).await,
+            _ if patience.counts => self.backoff.answered(&self.server, to).await,
+            _ => {}
         }
         let body = answer?;
         match body.status {

@@ -15,12 +15,13 @@ use std::sync::Arc;
 /// Events of one room that are sent.
 const OF_ROOM: i64 = 20;
 
-/// Sends what a server missed, when it is there again. When this returns without an error it has everything up to where the dispatcher was.
+/// Sends what a server missed, when it is there again. When this returns without an error it has everything up to where
+/// the dispatcher was.
 pub(super) async fn run(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<()> {
     if inner.client.backoff.has_failed(&destination.name) {
         // What it missed may be much to look up, and it may be dead still.
         let probe = get_server_version::v1::Request::new();
-        let answer = inner.client.send(&destination.name, probe, Patience::QUICK).await;
+        let answer = inner.client.send(&destination.name, probe, Patience::PROBE).await;
         if let Err(error @ (RequestError::Unreachable { .. } | RequestError::LeftAlone(_))) = answer {
             return Err(error.into());
         }
