@@ -36,27 +36,21 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// For what somebody waits for: a profile, keys.
-    pub const QUICK: Patience =
-        Patience { time: Duration::from_secs(15), size: 8 << 20, insist: false, counts: true };
-    /// For what a user asked for, once: a join, an invitation.
-    pub const INSIST: Patience =
-        Patience { time: Duration::from_secs(60), size: 8 << 20, insist: true, counts: true };
-    /// For what knows no bounds but those of a room, in the background.
-    pub const EVENTS: Patience =
-        Patience { time: Duration::from_secs(60), size: 64 << 20, insist: false, counts: true };
     /// For a hundred events at most, in the background.
     pub const SOME: Patience =
         Patience { time: Duration::from_secs(60), size: 8 << 20, insist: false, counts: true };
+    /// For what knows no bounds but those of a room, in the background.
+    pub const EVENTS: Patience = Patience { size: 64 << 20, ..Self::SOME };
     /// For the answer to a transaction, which holds no more than what was wrong with each of its events.
-    pub const TRANSACTION: Patience =
-        Patience { time: Duration::from_secs(60), size: 1 << 20, insist: false, counts: true };
+    pub const TRANSACTION: Patience = Patience { size: 1 << 20, ..Self::SOME };
+    /// For what somebody waits for: a profile, keys.
+    pub const QUICK: Patience = Patience { time: Duration::from_secs(15), ..Self::SOME };
     /// For a look whether a server that did not answer is there again; that it is, what is sent to it then has to show.
-    pub const PROBE: Patience =
-        Patience { time: Duration::from_secs(15), size: 64 << 10, insist: false, counts: false };
+    pub const PROBE: Patience = Patience { size: 64 << 10, counts: false, ..Self::QUICK };
+    /// For what a user asked for, once: a join, an invitation.
+    pub const INSIST: Patience = Patience { insist: true, ..Self::SOME };
     /// For the whole state of a room.
-    pub const ROOM: Patience =
-        Patience { time: Duration::from_secs(300), size: LARGE, insist: true, counts: true };
+    pub const ROOM: Patience = Patience { time: Duration::from_secs(300), size: LARGE, ..Self::INSIST };
 }
 
 /// What a server answered, and what that takes of the room for large answers.

@@ -138,6 +138,17 @@ async fn everybody_is_behind(inner: &Arc<Inner>, since: i64) -> Result<()> {
     Ok(())
 }
 
+/// Servers for which something new waits, each once. By their addresses in memory and not by name: a room may have a
+/// thousand servers, and each of its events goes to all of them.
+#[derive(Default)]
+struct Touched(HashMap<usize, Arc<Destination>>);
+
+impl Touched {
+    fn add(&mut self, to: Arc<Destination>) {
+        self.0.insert(Arc::as_ptr(&to).addr(), to);
+    }
+}
+
 async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
     let Some((first, last)) = page.first().zip(page.last()) else {
         inner.position.lock().dispatched = inner.server.log.visible();
@@ -147,8 +158,7 @@ async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
         page.iter().filter(|entry| entry.kind == Kind::Event).map(|entry| entry.object).collect();
     let events = inner.server.rooms.events(&pks).await?;
     let events: HashMap<i64, Stored> = events.into_iter().map(|event| (event.pk, event)).collect();
-    // By address: a room may have a thousand servers, and each of its events goes to all of them.
-    let mut touched: HashMap<usize, Arc<Destination>> = HashMap::new();
+    let mut touched = Touched::default();
     for entry in page {
         match entry.kind {
             Kind::Event => {
@@ -157,14 +167,15 @@ async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
                     for server in audience(inner, event).await?.iter() {
                         let to = inner.destination(server);
                         to.push(entry.pos, event.pk);
-                        touched.insert(Arc::as_ptr(&to).addr(), to);
+                        touched.add(to);
                     }
                 }
                 device_lists::introduce(inner, event, entry.pos).await?;
             }
             Kind::Receipt => {
-                let told = edus::receipt(inner, entry.scope, entry.object).await?;
-                touched.extend(told.into_iter().map(|to| (Arc::as_ptr(&to).addr(), to)));
+                for to in edus::receipt(inner, entry.scope, entry.object).await? {
+                    touched.add(to);
+                }
             }
             Kind::DeviceList => {
                 device_lists::tell(inner, entry.scope, entry.pos, Told::of(entry.object)).await?
@@ -178,11 +189,11 @@ async fn dispatch(inner: &Arc<Inner>, page: &[Entry]) -> Result<()> {
             let Ok(server) = OwnedServerName::try_from(server) else { continue };
             let to = inner.destination(&server);
             to.state.lock().outbox = true;
-            touched.insert(Arc::as_ptr(&to).addr(), to);
+            touched.add(to);
         }
     }
     inner.position.lock().dispatched = last.pos;
-    for to in touched.values() {
+    for to in touched.0.values() {
         destination::wake(inner, to);
     }
     Ok(())
