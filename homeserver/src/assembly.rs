@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     app::{App, AppState},
-    listeners::Port,
+    listeners::{self, Port},
     router, sessions,
     startup::{Accounts, Ready},
 };
@@ -84,6 +84,7 @@ pub async fn open_server_with(settings: Settings, clock: Arc<dyn Clock>) -> Resu
 
 /// Starts to speak with other servers, if the settings want it.
 pub async fn federate(server: &Arc<Server>) -> Result<Option<Arc<Federation>>, StartError> {
+    listeners::gather_entropy();
     match server.settings.federation.enabled {
         true => Ok(Some(Federation::start(server.clone()).await?)),
         false => Ok(None),

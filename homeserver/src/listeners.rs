@@ -26,9 +26,11 @@ use tower_http::{
 
 use crate::extract::{ClientAddress, forwarded_for};
 
+mod again;
 mod tls;
 
-pub use self::tls::Certificates;
+use self::again::Again;
+pub use self::tls::{Certificates, gather_entropy};
 
 /// How long a client may take to send the head of a request, or to finish a TLS handshake.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -186,7 +188,7 @@ impl Connections {
             service.clone().call(request.map(Body::new))
         });
         let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
+        if let Err(error) = Again::new(watcher.watch(connection)).await {
             tracing::debug!(%error, "connection ended");
         }
     }

@@ -76,6 +76,15 @@ impl Certificates {
     }
 }
 
+/// Makes the first random number for TLS, in the background: its generator then gathers entropy for some 25 ms, which the
+/// first who connects would wait for.
+pub fn gather_entropy() {
+    tokio::task::spawn_blocking(|| {
+        // Should it fail, so will whoever needs one, and say so.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 32]);
+    });
+}
+
 fn stamps(certificate: &Path, key: &Path) -> Stamps {
     [certificate, key].map(|path| fs::metadata(path).and_then(|data| data.modified()).ok())
 }
