@@ -9,7 +9,8 @@ use crate::federation::outbox;
 use crate::log::Kind;
 use crate::rooms::{gaps, packed, receipts, relations, write_ints};
 use crate::statement::{Bulk, Col};
-use crate::{to_device, transaction_ids};
+use crate::to_device;
+use guards::Verdict;
 use std::collections::HashMap;
 
 /// An event is an outlier: its state is not known.
@@ -36,6 +37,8 @@ pub struct Changes {
     pub rooms: Vec<RoomChange>,
     /// Events, in the order in which they get their positions.
     pub events: Vec<NewEvent>,
+    /// Events of which nothing may be known, neither they themselves nor what follows or redacts them: (room, id).
+    pub unheard_of: Vec<(i64, String)>,
     /// Moves of a room's current state beyond what its new event says.
     pub moves: Vec<StateMove>,
     /// Gaps that open: (room, id of the missing event, event that follows it).
@@ -179,13 +182,14 @@ pub struct Outcome {
     pub last: i64,
 }
 
-/// Writes units together. A unit whose rooms moved in the meantime, or with events of a transaction that was carried out
-/// before, gets [`Error::GuardLost`] and leaves nothing. What the
-/// database refuses PostgreSQL says when the rows are sent, by [`Tx::flush`] or with the commit.
+/// Writes units together. A unit whose rooms moved in the meantime, with events of a transaction that was carried out
+/// before, or with an event that was unheard of and is not any more, gets [`Error::GuardLost`] and leaves nothing. What
+/// the database refuses PostgreSQL says when the rows are sent, by [`Tx::flush`] or with the commit.
 pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome>>> {
-    let allowed = guards::check(tx, units).await?;
-    let winners: Vec<&Changes> = units.iter().zip(&allowed).filter(|(_, ok)| **ok).map(|(u, _)| *u).collect();
-    let sent = transaction_ids::have_new_messages(tx, &winners).await?;
+    let verdicts = guards::check(tx, units).await?;
+    let allowed = units.iter().zip(&verdicts).filter(|(_, verdict)| **verdict != Verdict::Lost);
+    let (winners, sent): (Vec<&Changes>, Vec<bool>) =
+        allowed.map(|(unit, verdict)| (*unit, *verdict == Verdict::New)).unzip();
     let messages: Vec<&[NewToDevice]> = winners
         .iter()
         .zip(&sent)
@@ -205,9 +209,12 @@ pub async fn apply(tx: &mut Tx, units: &[&Changes]) -> Result<Vec<Result<Outcome
     write_queues(tx, &winners, &messages, &rows).await?;
     outbox::write(tx, &winners, &sent).await?;
     let mut outcomes = outcomes.into_iter();
-    Ok(allowed
+    Ok(verdicts
         .into_iter()
-        .map(|ok| if ok { outcomes.next().ok_or(Error::GuardLost) } else { Err(Error::GuardLost) })
+        .map(|verdict| match verdict {
+            Verdict::Lost => Err(Error::GuardLost),
+            Verdict::New | Verdict::Again => outcomes.next().ok_or(Error::GuardLost),
+        })
         .collect())
 }
 

@@ -20,6 +20,9 @@ pub enum Error {
     /// The database was closed.
     #[error("database: it is closed")]
     Closed,
+    /// A thread that writes cannot be waited for.
+    #[error("database: a thread that writes can't be waited for: {0}")]
+    Wait(#[source] std::io::Error),
     /// A column does not hold what the schema promises.
     #[error("database: column {column} of `{statement}` holds something else than expected: {reason}")]
     Row {

@@ -7,6 +7,9 @@
 //! One connection writes and checkpoints, the others only read. WAL with `synchronous = FULL`: a commit has reached the
 //! disk when it returns.
 
+mod way_back;
+
+use self::way_back::WayBack;
 use crate::error::{Error, Result};
 use crate::statement::{Arg, Bulk, Col};
 use parking_lot::Mutex;
@@ -31,6 +34,7 @@ pub(crate) struct Pool {
     /// Statements that read a table from end to end.
     scans: Mutex<BTreeSet<String>>,
     permits: Arc<Semaphore>,
+    way_back: WayBack,
 }
 
 /// A connection in use; dropped, it goes back, and what it has not committed is taken back.
@@ -70,6 +74,7 @@ impl Pool {
             idle: Mutex::default(),
             scans: Mutex::default(),
             permits,
+            way_back: WayBack::default(),
         })
     }
 
@@ -81,7 +86,7 @@ impl Pool {
             Some(connection) => connection,
             None => {
                 let pool = self.clone();
-                blocking(move || pool.open()).await?
+                tokio::task::spawn_blocking(move || pool.open()).await.map_err(|_| Error::Closed)??
             }
         };
         Ok(Lease { connection: Some(connection), pool: self.clone(), _permit: permit })
@@ -90,7 +95,7 @@ impl Pool {
     /// A connection inside a transaction that may write.
     pub(crate) async fn begin(self: &Arc<Self>) -> Result<Lease> {
         let mut lease = self.lease().await?;
-        match lease.script("BEGIN IMMEDIATE") {
+        match lease.connection().and_then(|connection| Ok(exhaust(connection, "BEGIN IMMEDIATE")?)) {
             // Another process writes, perhaps `myelin admin`.
             Err(error) if error.is_passing() => lease.wait_and("BEGIN IMMEDIATE").await?,
             other => other?,
@@ -206,23 +211,26 @@ impl Lease {
     pub(crate) async fn wait_and(&mut self, text: &'static str) -> Result<()> {
         let connection = self.connection.take().ok_or(Error::Closed)?;
         let writes = self.pool.writes;
-        let (connection, done) = blocking(move || {
+        let work = move || {
             let done = (|| {
                 connection.busy_timeout(PATIENCE)?;
-                connection.execute_batch(text)?;
+                exhaust(&connection, text)?;
                 connection.busy_timeout(if writes { Duration::ZERO } else { PATIENCE })
             })();
             Ok((connection, done))
-        })
-        .await?;
+        };
+        let (connection, done) = self.pool.way_back.blocking(work).await?;
         self.connection = Some(connection);
         Ok(done?)
     }
 }
 
-/// Runs something that may wait on a thread that may. It goes on when the caller goes away.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Closed)?
+/// Runs a statement without arguments that is run often, whatever it answers.
+fn exhaust(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(text)?;
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 /// Binds `$n` to the nth argument: SQLite numbers such names by where they first stand.

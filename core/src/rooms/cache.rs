@@ -368,6 +368,11 @@ impl Rooms {
         Ok(pk)
     }
 
+    /// Whether an event is known to be here, without a look at the database.
+    pub(crate) fn has_met(&self, event_id: &EventId) -> bool {
+        self.event_pks.get(event_id).is_some()
+    }
+
     async fn parse(&self, row: EventRow) -> Result<Stored> {
         let room = Box::pin(self.by_pk(row.room_pk)).await?;
         let damaged = |error: String| Error::internal(format!("event {} is damaged: {error}", row.event_pk));

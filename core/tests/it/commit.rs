@@ -1,10 +1,12 @@
 //! The committer: what fails fails alone.
 
+use crate::foreign::Foreign;
 use crate::support::{Setup, setups};
 use futures_util::future::join_all;
 use myelin_core::{Error, Server};
 use myelin_storage::changes::{Changes, NewToDevice};
 use myelin_storage::{log, to_device};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -141,6 +143,48 @@ async fn a_unit_that_panics_fails_alone() {
                 .expect("no panic")
                 .expect("a write");
         }
+        assert_no_gaps(&setup).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_loses_by_an_event_that_is_not_unheard_of() {
+    const SOMEBODY: &str = "@ada:other.example";
+    for setup in setups("commit_unheard").await {
+        let (server, foreign) = (setup.replica(0), Foreign::room("unheard", "11", SOMEBODY, &[], json!({})));
+        foreign.deliver_all(server).await;
+        let (room, known) = (foreign.enter(server).await.pk, foreign.last().to_string());
+        let heard = Changes {
+            gaps: vec![(room, "$followed".to_owned(), 1)],
+            redactions: vec![("$redacted".to_owned(), 1, room, false)],
+            ..Changes::default()
+        };
+        submit(server, heard).await.expect("a task").expect("written");
+        let release = hold(server).await;
+        let mut units = Vec::new();
+        for (event, of, is_lost) in [
+            (known.as_str(), room, true),
+            ("$followed", room, true),
+            ("$followed", room + 1, false),
+            ("$redacted", room, true),
+            ("$unheard", room, false),
+        ] {
+            let node = i64::from(i16::MAX) + i64::try_from(units.len()).expect("a number");
+            let unheard_of = vec![("$other".to_owned()), event.to_owned()];
+            let unheard_of = unheard_of.into_iter().map(|id| (of, id)).collect();
+            let planned = Changes { unheard_of, ..unit(1, node, event) };
+            units.push((event, is_lost, submit(setup.replica(0), planned)));
+            tokio::task::yield_now().await;
+        }
+        release.send(()).expect("the committer goes on");
+        let mut written = 0;
+        for (event, is_lost, done) in units {
+            let done = done.await.expect("a task");
+            let lost = matches!(done, Err(Error::Storage(myelin_storage::Error::GuardLost)));
+            assert_eq!((lost, done.is_ok()), (is_lost, !is_lost), "{} {event}", setup.name);
+            written += usize::from(done.is_ok());
+        }
+        assert_eq!(messages(server, 1).await, written, "{}", setup.name);
         assert_no_gaps(&setup).await;
     }
 }

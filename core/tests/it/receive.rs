@@ -252,6 +252,13 @@ async fn rejected_events_have_no_effect_and_may_be_followed() {
             assert!(matches!(foreign.deliver(server, &topic).await, Received::Rejected(..)));
             assert_eq!(stored(server, &topic).await.pos, 0);
             assert_eq!(extremities(server, &room).await, BTreeSet::from([base]));
+            let again = foreign.deliver(setup.replica(1), &topic).await;
+            assert_eq!(
+                again,
+                Received::Known(topic.clone()),
+                "{}: by a replica that has not met it",
+                setup.name
+            );
             let next = foreign.make(message(BOB, "behind it"), std::slice::from_ref(&topic));
             assert!(accepted(&foreign.deliver(setup.replica(1), &next).await));
             server.log.catch_up().await.expect("the log");

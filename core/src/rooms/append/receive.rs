@@ -185,7 +185,9 @@ impl Server {
             };
             // Boxed: what is planned is large, and its future is held by whoever receives.
             let planning: BoxFuture<'_, Result<Step>> = match &work {
-                Work::Event(checked, arrival) => Box::pin(place::plan(self, room, checked, arrival)),
+                Work::Event(checked, arrival) => {
+                    Box::pin(place::plan(self, room, checked, arrival, attempt > 0))
+                }
                 Work::Outliers(checked) => Box::pin(outliers::plan(self, room, checked)),
                 Work::Outside(checked, stripped) => Box::pin(outside::plan(self, room, checked, *stripped)),
             };

@@ -3,12 +3,12 @@
 use super::{Arrival, Received};
 use crate::error::Result;
 use crate::events::pdu::Pdu;
-use crate::rooms::cache::{Room, Stored};
+use crate::rooms::cache::{Room, Snapshot, Stored};
 use crate::rooms::version;
 use crate::server::Server;
 use myelin_storage::changes::OUTLIER;
 use ruma::OwnedEventId;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What is known about the surroundings of an event.
@@ -77,5 +77,11 @@ impl Near {
         };
         let auth = auth_ids.into_iter().filter_map(|id| Some((id.clone(), found.get(&id)?.pdu.clone())));
         Ok(Ok(Near { auth: auth.collect(), prevs, missing, given }))
+    }
+    /// The previous events are all here, and are the room's extremities.
+    pub(super) fn is_all_of(&self, snapshot: &Snapshot) -> bool {
+        let ends: HashSet<i64> = snapshot.extremities.iter().map(|(pk, _)| *pk).collect();
+        let prevs: HashSet<i64> = self.prevs.iter().map(|prev| prev.pk).collect();
+        self.missing.is_empty() && ends == prevs
     }
 }
