@@ -325,10 +325,8 @@ impl Rooms {
 
     /// One event by its id.
     pub async fn event_by_id(&self, event_id: &EventId) -> Result<Option<Stored>> {
-        match self.find_event(event_id).await? {
-            Some(pk) => self.event(pk).await,
-            None => Ok(None),
-        }
+        let Some(pk) = self.find_event(event_id).await? else { return Ok(None) };
+        self.event(pk).await
     }
 
     /// One event as it stands in the database now, whatever is cached.
