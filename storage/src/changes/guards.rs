@@ -66,7 +66,7 @@ fn has_messages(unit: &Changes) -> bool {
 impl Known {
     /// Asks for all of it in one statement: on PostgreSQL each is a way there and back.
     async fn look(tx: &mut Tx, units: &[&Changes]) -> Result<Known> {
-        // Rooms by their numbers; transactions and units as -1, -2 and so on.
+        // Rooms by their numbers; transactions and unheard events as -1, -2 and so on.
         const KNOWN: Sql = Sql::per(
             "SELECT room_pk, guard FROM rooms WHERE room_pk IN (SELECT value FROM json_each($1)) \
              UNION ALL SELECT -1 - d.key, 0 FROM json_each($2) AS d CROSS JOIN transaction_ids AS t \

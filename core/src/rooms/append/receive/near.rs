@@ -78,6 +78,7 @@ impl Near {
         let auth = auth_ids.into_iter().filter_map(|id| Some((id.clone(), found.get(&id)?.pdu.clone())));
         Ok(Ok(Near { auth: auth.collect(), prevs, missing, given }))
     }
+
     /// The previous events are all here, and are the room's extremities.
     pub(super) fn is_all_of(&self, snapshot: &Snapshot) -> bool {
         let ends: HashSet<i64> = snapshot.extremities.iter().map(|(pk, _)| *pk).collect();
