@@ -171,6 +171,10 @@ async fn append(server: &Server, room: &Arc<Room>, requests: &[Request]) -> Vec<
         };
         match publish::commit(server, room, plan).await {
             Ok(results) => return results,
+            // The room is there already: whoever creates it has to know.
+            Err(Error::Storage(myelin_storage::Error::GuardLost)) if requests.iter().any(|r| r.creates) => {
+                return requests.iter().map(|_| Err(myelin_storage::Error::GuardLost.into())).collect();
+            }
             Err(Error::Storage(myelin_storage::Error::GuardLost)) => {
                 room.forget();
                 if let Err(error) = server.log.catch_up().await {

@@ -4,6 +4,9 @@
 //! commits put the new snapshot there before they become visible; a commit of another replica throws it away, and the
 //! next who needs it reads it anew. Events and nodes never change (but for redactions), so they are cached by number.
 
+mod snapshot;
+
+pub use self::snapshot::Snapshot;
 use crate::cache::{Cache, Caches, Weight};
 use crate::error::{Error, Result};
 use crate::events::pdu::Pdu;
@@ -55,37 +58,6 @@ pub struct Room {
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// Orders the events that come from elsewhere.
     pub(crate) receiving: tokio::sync::Mutex<()>,
-}
-
-/// Where a room stands at one moment.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// Raised by every append.
-    pub guard: i64,
-    /// The tree of the current state.
-    pub root: NodeId,
-    /// The depth of the deepest event.
-    pub depth: i64,
-    /// The depth from which on events have no others that are bundled with them.
-    pub related: i64,
-    /// Events that no other follows yet, the deepest first.
-    pub extremities: Vec<(i64, OwnedEventId)>,
-    /// The position up to which this is true for certain.
-    pub upto: i64,
-}
-
-impl Snapshot {
-    /// As a room's row says it.
-    pub(super) fn of(row: &rooms::RoomRow, extremities: Vec<(i64, OwnedEventId)>) -> Snapshot {
-        Snapshot {
-            guard: row.guard,
-            root: row.root,
-            depth: row.depth,
-            related: row.related,
-            extremities,
-            upto: row.head,
-        }
-    }
 }
 
 /// An event with what the database knows about it.
@@ -229,6 +201,14 @@ impl Rooms {
             *room.servers.lock() = None;
             room.forget();
         }
+    }
+
+    /// Puts a room into the cache that does not exist yet; nothing where another one has its id.
+    pub(crate) fn found(&self, pk: i64, id: &RoomId, version: RoomVersionId) -> Result<Option<Arc<Room>>> {
+        if self.by_id.get_or_insert_with(&id.to_owned(), || Ok(pk))? != pk {
+            return Ok(None);
+        }
+        self.enter(pk, id.to_owned(), version).map(Some)
     }
 
     /// Takes a room out again whose creation failed.

@@ -13,6 +13,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// Rooms that one user may create alike in one millisecond.
+const MOST_ALIKE: u64 = 1_000;
+/// What the next one gets.
+pub(super) const TOO_MANY_ALIKE: Error = Error::LimitExceeded { retry_after_ms: 1_000 };
+
 /// A choice of join rule, history visibility and guest access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
@@ -98,12 +103,8 @@ impl Server {
         if let Some(alias) = &alias {
             self.alias_must_be_free(alias).await?;
         }
-        let timestamp = self.now_ms().cast_unsigned();
-        let create = create_event(&wish, &version, &rules, timestamp)?;
-        let room_id = self.room_id(&create, &rules)?;
-        let mut drafts = vec![create];
-        drafts.extend(self.first_events(&wish, &rules, alias.as_ref()).await?);
-        let room = self.found_room(&room_id, version, drafts).await?;
+        let others = self.first_events(&wish, &rules, alias.as_ref()).await?;
+        let room = self.found_wanted(&wish, &version, &rules, others).await?;
         if let Some(alias) = alias {
             self.set_alias(&room, &alias, &wish.creator).await?;
         }
@@ -111,24 +112,55 @@ impl Server {
             self.publish_room(&room, true).await?;
         }
         self.invite_at_creation(&wish, &room).await?;
-        Ok(room_id)
+        Ok(room.id.clone())
     }
 
-    /// Writes a new room with its first events, all of them or none.
+    /// The room with its create event and the `others`.
+    async fn found_wanted(
+        self: &Arc<Self>,
+        wish: &CreateRoom,
+        version: &RoomVersionId,
+        rules: &RoomVersionRules,
+        others: Vec<Draft>,
+    ) -> Result<Arc<Room>> {
+        for timestamp in self.creation_times() {
+            let create = create_event(wish, version, rules, timestamp)?;
+            let room_id = self.room_id(&create, rules)?;
+            let mut drafts = vec![create];
+            drafts.extend(others.iter().cloned());
+            if let Some(room) = self.found_room(&room_id, version, drafts).await? {
+                return Ok(room);
+            }
+        }
+        Err(TOO_MANY_ALIKE)
+    }
+
+    /// Times for a create event, to be tried in turn: now and those after it. Where a room's id is the hash of its create
+    /// event, rooms that somebody creates alike and in the same millisecond would be one.
+    pub(super) fn creation_times(&self) -> std::ops::Range<u64> {
+        let now = self.now_ms().cast_unsigned();
+        now..now.saturating_add(MOST_ALIKE)
+    }
+
+    /// Writes a new room with its first events, all of them or none. Nothing where a room has the id already.
     pub(super) async fn found_room(
         self: &Arc<Self>,
         room_id: &RoomId,
-        version: RoomVersionId,
+        version: &RoomVersionId,
         drafts: Vec<Draft>,
-    ) -> Result<Arc<Room>> {
-        let room = self.rooms.enter(self.ids.rooms.next().await?, room_id.to_owned(), version)?;
+    ) -> Result<Option<Arc<Room>>> {
+        let room_pk = self.ids.rooms.next().await?;
+        let Some(room) = self.rooms.found(room_pk, room_id, version.clone())? else { return Ok(None) };
         let request = Request { drafts, transaction: None, creates: true };
-        match self.append(&room, request).await {
-            Ok(_) => Ok(room),
-            Err(error) => {
-                self.rooms.leave(&room);
-                Err(invalid_state(error))
-            }
+        let done = self.append(&room, request).await;
+        if done.is_err() {
+            self.rooms.leave(&room);
+        }
+        match done {
+            Ok(_) => Ok(Some(room)),
+            // Another replica was faster.
+            Err(Error::Storage(myelin_storage::Error::GuardLost)) => Ok(None),
+            Err(error) => Err(invalid_state(error)),
         }
     }
 

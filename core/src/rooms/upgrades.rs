@@ -12,7 +12,7 @@ use crate::events::hashes;
 use crate::rooms::append::receive::{Arrival, Received};
 use crate::rooms::append::{Draft, Request};
 use crate::rooms::cache::{Room, Stored};
-use crate::rooms::create::{self, CreateRoom, Preset};
+use crate::rooms::create::{self, CreateRoom, Preset, TOO_MANY_ALIKE};
 use crate::rooms::lookup;
 use crate::rooms::state::NodeId;
 use crate::rooms::version;
@@ -129,21 +129,27 @@ impl Server {
     ) -> Result<(Arc<Room>, CanonicalJsonObject)> {
         let Upgrade { user, old, root, version, rules, .. } = upgrade;
         let before: Content = self.state_content(old, *root, "m.room.create", "").await?.unwrap_or_default();
-        let time = self.now_ms().cast_unsigned();
-        let mut create = upgrade.create_event(&before, None, time)?;
-        let room_id = self.room_id(&create, rules)?;
-        let content = json!({ "body": "This room has been replaced", "replacement_room": room_id });
-        let draft = Draft::state((*user).to_owned(), "m.room.tombstone", "", &content)?;
-        let mut tombstone = self.propose(old, &draft).await?;
-        self.key.hash_and_sign(self.name(), &mut tombstone, &old.rules).map_err(Error::internal_display)?;
-        if !version::room_id_is_hash(rules) {
-            let id = hashes::event_id(&tombstone, &old.rules).map_err(Error::internal_display)?;
-            create = upgrade.create_event(&before, Some(&id), time)?;
+        let others = self.taken_over(upgrade, &before, aliases).await?;
+        for time in self.creation_times() {
+            let mut create = upgrade.create_event(&before, None, time)?;
+            let room_id = self.room_id(&create, rules)?;
+            let content = json!({ "body": "This room has been replaced", "replacement_room": room_id });
+            let draft = Draft::state((*user).to_owned(), "m.room.tombstone", "", &content)?;
+            let mut tombstone = self.propose(old, &draft).await?;
+            self.key
+                .hash_and_sign(self.name(), &mut tombstone, &old.rules)
+                .map_err(Error::internal_display)?;
+            if !version::room_id_is_hash(rules) {
+                let id = hashes::event_id(&tombstone, &old.rules).map_err(Error::internal_display)?;
+                create = upgrade.create_event(&before, Some(&id), time)?;
+            }
+            let mut drafts = vec![create];
+            drafts.extend(others.iter().cloned());
+            if let Some(new) = self.found_room(&room_id, version, drafts).await? {
+                return Ok((new, tombstone));
+            }
         }
-        let mut drafts = vec![create];
-        drafts.extend(self.taken_over(upgrade, &before, aliases).await?);
-        let new = self.found_room(&room_id, version.clone(), drafts).await?;
-        Ok((new, tombstone))
+        Err(TOO_MANY_ALIKE)
     }
 
     /// What follows the create event of the new room: the user, and what it takes over.

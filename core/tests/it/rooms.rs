@@ -1,6 +1,6 @@
 //! Rooms: appending under concurrency, on one and on two replicas.
 
-use crate::support::{Setup, setups};
+use crate::support::{Setup, TestClock, open_with, setups};
 use futures_util::future::join_all;
 use myelin_core::rooms::append::Transaction;
 use myelin_core::rooms::create::{CreateRoom, Preset};
@@ -50,6 +50,29 @@ async fn rooms_of_every_version_can_be_created_and_joined() {
             assert!(sent.is_ok(), "{} {version}: {sent:?}", setup.name);
             let kick = server.kick(&found, bob, alice, None).await;
             assert!(kick.is_err(), "{}: bob has no power in {version}", setup.name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_that_are_created_alike_in_one_moment_are_several() {
+    let alice = user_id!("@alice:test.example");
+    for setup in setups("alike").await {
+        let clock = TestClock::now();
+        let mut servers = Vec::new();
+        for nth in 0..setup.replicas.len() {
+            servers.push(open_with(&setup.options, &format!("still{nth}"), clock.clone()).await);
+        }
+        let alike = || CreateRoom::new(alice, Preset::PublicChat);
+        let created = join_all((0..12).map(|nth| servers[nth % servers.len()].create_room(alike()))).await;
+        let ids: HashSet<_> = created.into_iter().map(|room| room.expect("a room")).collect();
+        assert_eq!(ids.len(), 12, "{}", setup.name);
+        for (nth, room) in ids.iter().enumerate() {
+            let server = &servers[nth % servers.len()];
+            server.log.catch_up().await.expect("the log");
+            let sent =
+                server.send_message(room, alice, "m.room.message".to_owned(), content("hi"), None).await;
+            assert!(sent.is_ok(), "{}: {sent:?}", setup.name);
         }
     }
 }

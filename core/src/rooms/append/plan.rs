@@ -372,6 +372,9 @@ impl Planner<'_> {
         let room = self.room;
         if !self.changes.events.is_empty() {
             let new = creates.then(|| (room.id.to_string(), room.version.to_string()));
+            // The create event's id may be the room's: then the room is lost where another one has it.
+            let create = self.pdus.first().filter(|_| creates);
+            self.changes.unheard_of.extend(create.map(|event| (room.pk, event.event_id.to_string())));
             self.changes.rooms.push(RoomChange { new, ..change(room, &before, &after) });
         }
         let roots = self.changes.events.iter().map(|event| event.root).chain([after.root]);
