@@ -5,7 +5,7 @@ use std::{io::Write as _, sync::Arc};
 use futures_util::future::join_all;
 use myelin_core::{
     Server,
-    config::{DatabaseUrl, Settings},
+    config::{DatabaseUrl, Listener, Settings},
     ports::{Clock, SystemClock, SystemRandom, random_text},
     server::Parts,
     users::{accounts, registration_tokens},
@@ -84,7 +84,10 @@ pub async fn open_server_with(settings: Settings, clock: Arc<dyn Clock>) -> Resu
 
 /// Starts to speak with other servers, if the settings want it.
 pub async fn federate(server: &Arc<Server>) -> Result<Option<Arc<Federation>>, StartError> {
-    listeners::gather_entropy();
+    let speaks_tls = |listener: &Listener| listener.tls_certificate.is_some();
+    if server.settings.federation.enabled || server.settings.listeners.iter().any(speaks_tls) {
+        listeners::gather_entropy();
+    }
     match server.settings.federation.enabled {
         true => Ok(Some(Federation::start(server.clone()).await?)),
         false => Ok(None),
