@@ -219,7 +219,8 @@ fn key_of(pdu: &Pdu) -> Option<Key> {
     Some((pdu.kind.to_string(), pdu.state_key.as_deref()?.to_owned()))
 }
 
-/// The events that are in the auth chains of some states but not of all.
+/// The events that are in the auth chains of some states but not of all, a state's own events taken for part of its auth
+/// chain: so all servers that come from Synapse do it, against the specification's words (docs/state-resolution.md).
 fn auth_difference(
     conflict: &Conflict<'_>,
     load: &Load<'_, impl Source>,
@@ -231,7 +232,9 @@ fn auth_difference(
     if difference.is_empty() || !load.missing.borrow().is_empty() {
         return Ok(difference);
     }
-    let common = load.auth_chain(conflict.unconflicted.ok_or(ResolveError::NeedUnconflicted)?);
+    let unconflicted = conflict.unconflicted.ok_or(ResolveError::NeedUnconflicted)?;
+    let mut common = load.auth_chain(unconflicted);
+    common.extend(unconflicted.iter().cloned());
     difference.retain(|id| !common.contains(id));
     Ok(difference)
 }

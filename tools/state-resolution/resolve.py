@@ -15,7 +15,6 @@ and answers with one line:
 An event whose id is not the one that Synapse computes ends the program.
 
 Synapse as it is departs from the specification in these points:
-    chains       a state's own events count as part of its auth chain
     rejected     a rejected event is never applied, however the resolved state would judge it
     federate     in a room that does not federate, a membership is not only of which server's user sent it, but also
                  of which server's user it is about
@@ -49,9 +48,8 @@ class Clock:
 class Store:
     """The events of a graph, and what Synapse asks of its database about them."""
 
-    def __init__(self, events, own_events_in_chain):
+    def __init__(self, events):
         self.events = events
-        self.own_events_in_chain = own_events_in_chain
 
     async def get_events(self, event_ids, allow_rejected=False):
         found = (self.events[event_id] for event_id in event_ids if event_id in self.events)
@@ -69,7 +67,8 @@ class Store:
         return found
 
     async def get_auth_chain_difference(self, _room_id, state_sets, conflicted, _additional):
-        chains = [self.ancestors(state) | (state if self.own_events_in_chain else set()) for state in state_sets]
+        # As Synapse's database does it, a state's own events are part of its auth chain.
+        chains = [self.ancestors(state) | state for state in state_sets]
         difference = set.union(*chains) - set.intersection(*chains)
         if conflicted is None:
             return StateDifference(auth_difference=difference, conflicted_subgraph=None)
@@ -124,7 +123,7 @@ class Graph:
 
     def resolve(self, states, letter):
         """The ids of the resolved state, with Synapse following the specification's letter in these points."""
-        store = Store(self.events, own_events_in_chain="chains" not in letter)
+        store = Store(self.events)
         known = Unrejected(self.accepted) if "rejected" in letter else {}
         maps = [self.state(state) for state in states]
         try:

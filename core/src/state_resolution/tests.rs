@@ -93,12 +93,12 @@ impl Graph {
         self.send(state, who, kind, key, content, step.ts);
     }
 
-    /// ruma's answer to everything.
+    /// ruma's answer to everything, with a state's own events in its auth chain.
     fn plain(&self, states: &[State]) -> State {
         let load = Load::new(&self.events);
         let chains = states.iter().map(|state| {
             let ids: Vec<_> = state.values().cloned().collect();
-            load.auth_chain(&ids).into_iter().collect()
+            load.auth_chain(&ids).into_iter().chain(ids).collect()
         });
         let maps: Vec<StateMap<OwnedEventId>> = states
             .iter()

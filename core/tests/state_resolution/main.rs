@@ -58,8 +58,8 @@ fn judge(graph: &Graph, ours: &[State], synapse: &mut Synapse) -> Judgement {
         let same = |length| vec![Verdict::Same; length];
         return Judgement { resolutions: same(resolved.len()), tries: same(allowed.len()), seconds };
     }
-    let [a, b, c, d, e] = DEPARTURES;
-    let answer = synapse.resolve(graph, [&[], &[a], &[b], &[c], &[d], &[e], &DEPARTURES]);
+    let [a, b, c, d] = DEPARTURES;
+    let answer = synapse.resolve(graph, [&[], &[a], &[b], &[c], &[d], &DEPARTURES]);
     let verdict = |way: Option<usize>| match way {
         Some(0) => Verdict::Same,
         Some(way) => DEPARTURES.get(way - 1).map_or(Verdict::Departures, |name| Verdict::Departure(name)),

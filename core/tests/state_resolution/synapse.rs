@@ -14,7 +14,7 @@ pub struct Synapse {
 }
 
 /// The points in which Synapse departs from the specification: `tools/state-resolution/resolve.py` says how.
-pub const DEPARTURES: [&str; 5] = ["chains", "rejected", "federate", "levels", "defaults"];
+pub const DEPARTURES: [&str; 4] = ["rejected", "federate", "levels", "defaults"];
 
 /// What Synapse makes of a graph.
 pub struct Answer<const N: usize> {
