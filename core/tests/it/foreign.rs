@@ -191,7 +191,7 @@ impl Foreign {
         self.order.push(id);
     }
 
-    /// ruma's answer to whole states and whole auth chains.
+    /// ruma's answer to whole states and whole auth chains, to which a state's own events belong.
     pub fn resolve(&self, states: &[&State]) -> State {
         match states {
             [] => return State::new(),
@@ -210,8 +210,11 @@ impl Foreign {
             }
             chain
         };
-        let chains: Vec<EventIdSet<OwnedEventId>> =
-            states.iter().map(|state| chain(&mut state.values()).into_iter().collect()).collect();
+        let with_own = |state: &&State| {
+            let all = chain(&mut state.values()).into_iter().chain(state.values().cloned());
+            all.collect::<EventIdSet<OwnedEventId>>()
+        };
+        let chains = states.iter().map(with_own).collect();
         let maps: Vec<StateMap<OwnedEventId>> = states
             .iter()
             .map(|state| {
