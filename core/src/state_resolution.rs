@@ -219,8 +219,8 @@ fn key_of(pdu: &Pdu) -> Option<Key> {
     Some((pdu.kind.to_string(), pdu.state_key.as_deref()?.to_owned()))
 }
 
-/// The events that are in the auth chains of some states but not of all, a state's own events taken for part of its auth
-/// chain: so all servers that come from Synapse do it, against the specification's words (docs/state-resolution.md).
+/// The events that are in the auth chains of some states but not of all. A state's own events are part of its auth chain, as
+/// they are for Synapse, against the specification's words (docs/state-resolution.md).
 fn auth_difference(
     conflict: &Conflict<'_>,
     load: &Load<'_, impl Source>,
