@@ -104,7 +104,7 @@ impl Server {
             self.alias_must_be_free(alias).await?;
         }
         let others = self.first_events(&wish, &rules, alias.as_ref()).await?;
-        let room = self.found_wanted(&wish, &version, &rules, others).await?;
+        let room = self.found_wanted(&wish, &version, &rules, &others).await?;
         if let Some(alias) = alias {
             self.set_alias(&room, &alias, &wish.creator).await?;
         }
@@ -121,14 +121,12 @@ impl Server {
         wish: &CreateRoom,
         version: &RoomVersionId,
         rules: &RoomVersionRules,
-        others: Vec<Draft>,
+        others: &[Draft],
     ) -> Result<Arc<Room>> {
         for timestamp in self.creation_times() {
             let create = create_event(wish, version, rules, timestamp)?;
             let room_id = self.room_id(&create, rules)?;
-            let mut drafts = vec![create];
-            drafts.extend(others.iter().cloned());
-            if let Some(room) = self.found_room(&room_id, version, drafts).await? {
+            if let Some(room) = self.found_room(&room_id, version, create, others).await? {
                 return Ok(room);
             }
         }
@@ -142,15 +140,18 @@ impl Server {
         now..now.saturating_add(MOST_ALIKE)
     }
 
-    /// Writes a new room with its first events, all of them or none. Nothing where a room has the id already.
+    /// Writes a new room with its create event and the `others`, all of them or none. Nothing where a room has the id
+    /// already.
     pub(super) async fn found_room(
         self: &Arc<Self>,
         room_id: &RoomId,
         version: &RoomVersionId,
-        drafts: Vec<Draft>,
+        create: Draft,
+        others: &[Draft],
     ) -> Result<Option<Arc<Room>>> {
         let room_pk = self.ids.rooms.next().await?;
         let Some(room) = self.rooms.found(room_pk, room_id, version.clone())? else { return Ok(None) };
+        let drafts = [create].into_iter().chain(others.iter().cloned()).collect();
         let request = Request { drafts, transaction: None, creates: true };
         let done = self.append(&room, request).await;
         if done.is_err() {

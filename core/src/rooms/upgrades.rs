@@ -143,9 +143,7 @@ impl Server {
                 let id = hashes::event_id(&tombstone, &old.rules).map_err(Error::internal_display)?;
                 create = upgrade.create_event(&before, Some(&id), time)?;
             }
-            let mut drafts = vec![create];
-            drafts.extend(others.iter().cloned());
-            if let Some(new) = self.found_room(&room_id, version, drafts).await? {
+            if let Some(new) = self.found_room(&room_id, version, create, &others).await? {
                 return Ok((new, tombstone));
             }
         }
