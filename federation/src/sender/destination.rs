@@ -25,6 +25,9 @@ const VOLATILE: usize = 100;
 const PAUSE: i64 = 10_000;
 /// The longest such pause: such a server lives, and may be repaired at any time.
 const LONGEST_PAUSE: i64 = 60_000;
+/// A server that speaks to us is tried at once, and then again only after this part of its pause. Otherwise two servers
+/// that can't write anything down would speak to each other without end, each because the other did.
+const PART: i64 = 10;
 
 /// A server that is told things.
 pub(super) struct Destination {
@@ -56,6 +59,8 @@ pub(super) struct State {
     again: bool,
     /// The server spoke to us since the task last began to send.
     spoke: bool,
+    /// When it was last tried because it spoke.
+    answered: i64,
 }
 
 impl State {
@@ -72,6 +77,16 @@ impl State {
         self.missed = self.missed.filter(|newest| *newest > upto);
         self.behind = self.missed.map(|_| upto);
         self.behind.is_none()
+    }
+
+    /// The server spoke, so that it may go better now: `None` to try it at once, or the time from which on.
+    fn may_try(&mut self, now: i64) -> Option<i64> {
+        let time = self.answered + self.pause / PART;
+        if (self.answered..time).contains(&now) {
+            return Some(time);
+        }
+        self.answered = now;
+        None
     }
 
     fn is_idle(&self) -> bool {
@@ -110,11 +125,22 @@ impl Destination {
     }
 }
 
-/// Tries a destination at once, though it was to be left alone.
+/// A destination speaks to us: where it was to be left alone it is tried nevertheless.
 pub(super) fn try_now(inner: &Arc<Inner>, destination: &Arc<Destination>) {
+    let now = inner.server.now_ms();
     {
         let mut state = destination.state.lock();
-        (state.retry, state.spoke) = (None, true);
+        state.spoke = true;
+        let Some((planned, _)) = state.retry else { return };
+        match state.may_try(now) {
+            None => state.retry = None,
+            Some(time) if time < planned => {
+                state.retry = Some((time, now));
+                inner.retry_at(time, now, &destination.name);
+                return;
+            }
+            Some(_) => return,
+        }
     }
     wake(inner, destination);
 }
@@ -163,7 +189,8 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
                 Err(error) => Some(failed(&inner, &destination, &error).await),
             },
         };
-        if let Some(time) = retry {
+        if let Some(mut time) = retry {
+            let now = inner.server.now_ms();
             {
                 let mut state = destination.state.lock();
                 if let Some((&last, _)) = state.queue.last_key_value() {
@@ -171,8 +198,11 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
                 }
                 state.volatile.clear();
                 if state.spoke {
-                    // What failed was begun before: it may go better now.
-                    continue;
+                    // What failed was begun before.
+                    match state.may_try(now) {
+                        None => continue,
+                        Some(sooner) => time = time.min(sooner),
+                    }
                 }
                 state.running = false;
                 state.retry = Some((time, now));

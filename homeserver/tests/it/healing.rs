@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use hyper::Method;
 use myelin_storage::federation::outbox;
 use myelin_storage::log;
 use myelin_storage::statement::Sql;
@@ -222,6 +223,52 @@ async fn an_answer_that_is_none_is_no_delivery() {
         stranger.until_asked(send, 4).await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_refuses_and_speaks_is_tried_at_once_but_not_over_and_over() {
+    each_pair(|pair| async move {
+        let stranger = Stranger::start(43).await;
+        let alice = pair.one.register("alice").await;
+        // It refuses all transactions, and asks for something that nobody needs to store.
+        let send = "PUT /_matrix/federation/v1/send/";
+        let query = format!("/_matrix/federation/v1/query/profile?user_id={}", alice.id);
+        let one = pair.one.name();
+        to_device(&pair.one, &alice, &stranger.user("eve"), 1).await;
+        until_waiting(&pair.one, stranger.name.as_str()).await;
+        ok(stranger.ask(&one, Method::GET, &query, None).await);
+        stranger.until_asked(send, 2).await;
+        until_waiting(&pair.one, stranger.name.as_str()).await;
+        for _ in 0..10 {
+            ok(stranger.ask(&one, Method::GET, &query, None).await);
+        }
+        assert_eq!(stranger.times_asked(send), 2);
+        // Much less than it would be left alone if it were silent.
+        pair.one.clock.advance(3_000);
+        pair.one.federations.iter().flatten().for_each(|federation| federation.sender.retry_due());
+        stranger.until_asked(send, 3).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_database_is_not_the_fault_of_a_request() {
+    let setup = Setup::start_federated(1, None, &[]).await;
+    let alice = setup.register("alice").await;
+    let path = format!("/_matrix/client/v3/user/{}/account_data/org.example.big", alice.id);
+    let big = json!({ "text": "x".repeat(60_000) });
+    let most = |sql: &'static str| {
+        let done = setup.cores[0]
+            .commit
+            .run(move |tx| Box::pin(async move { Ok(tx.one(Sql::both(sql), &[]).await.map(drop)?) }));
+        async { done.await.unwrap() }
+    };
+    most("PRAGMA max_page_count = 1").await;
+    let (status, body) = setup.put(&path, &*alice.token, big.clone()).await;
+    assert_eq!((status.as_u16(), &body["errcode"]), (503, &json!("M_UNKNOWN")), "{body}");
+    most("PRAGMA max_page_count = 4294967294").await;
+    ok(setup.put(&path, &*alice.token, big).await);
+    setup.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,12 +152,17 @@ impl Stranger {
     /// Waits until it was asked so often for something that begins so.
     pub async fn until_asked(&self, start: &str, times: usize) {
         for _ in 0..400 {
-            if self.asked.lock().iter().filter(|asked| asked.starts_with(start)).count() >= times {
+            if self.times_asked(start) >= times {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
         }
         panic!("it was not asked {times} times: {start}");
+    }
+
+    /// How often it was asked for something that begins so.
+    pub fn times_asked(&self, start: &str) -> usize {
+        self.asked.lock().iter().filter(|asked| asked.starts_with(start)).count()
     }
 
     /// Whether it was asked for something: `GET /path`, or the beginning of it.
