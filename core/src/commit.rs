@@ -265,7 +265,7 @@ async fn write(means: &Means, planned: &[&Changes], works: Vec<Work>) -> Result<
             tracing::warn!(%error, "a commit's answer was lost; the commit itself was not");
             Ok(Written { outcomes, refused, entries: log_of(database).await? })
         }
-        Err(error) if only_rows && !error.is_passing() => {
+        Err(error) if only_rows && !error.is_outage() => {
             // PostgreSQL was given the rows only now.
             let (tx, outcomes) = one_by_one(means, planned, &error).await?;
             Ok(Written { outcomes, refused, entries: tx.commit().await? })
@@ -298,6 +298,10 @@ async fn write_planned(means: &Means, planned: &[&Changes], flush: bool) -> Resu
     };
     match applied {
         Ok(outcomes) => Ok((tx, outcomes)),
+        Err(error) if error.is_outage() => {
+            tx.abandon().await?;
+            Err(error.into())
+        }
         Err(error) => {
             tx.abandon().await?;
             one_by_one(means, planned, &error).await

@@ -229,8 +229,8 @@ impl From<myelin_core::Error> for ApiError {
             Error::Storage(myelin_storage::Error::Nul) => {
                 Self::invalid_param("U+0000 is not allowed in names and ids")
             }
-            Error::Storage(error) if error.is_passing() => {
-                tracing::warn!(%error, "a request failed for a reason that passes");
+            Error::Storage(error) if error.is_outage() => {
+                tracing::error!(%error, "a request failed for what the database cannot do now");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "the database cannot do this now")
             }
             Error::Storage(error) => Self::internal(error),

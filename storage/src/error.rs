@@ -85,4 +85,22 @@ impl Error {
             _ => false,
         }
     }
+
+    /// True where the engine can do nothing of the kind now, whatever it is asked: besides what passes by itself, a full or
+    /// broken disk, no memory, too many connections, a database that only reads. It is not the request's fault, and after
+    /// somebody has looked the same request will do.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Error::Engine(sqlx::Error::Database(e)) => {
+                let code = e.code();
+                let code = code.as_deref().unwrap_or_default();
+                // Connections, resources, the operator's intervention, the system; and a standby.
+                self.is_passing()
+                    || ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
+                    || code == "25006"
+            }
+            Error::Sqlite(e) => sqlite::is_outage(e),
+            _ => self.is_passing(),
+        }
+    }
 }

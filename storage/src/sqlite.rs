@@ -284,3 +284,13 @@ pub(crate) fn kind(value: &Value) -> &'static str {
 pub(crate) fn is_passing(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
+
+/// True where nothing can be read or written now.
+pub(crate) fn is_outage(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, DiskFull, OutOfMemory, ReadOnly, SystemIoFailure};
+    is_passing(error)
+        || matches!(
+            error.sqlite_error_code(),
+            Some(DiskFull | SystemIoFailure | CannotOpen | OutOfMemory | ReadOnly)
+        )
+}
