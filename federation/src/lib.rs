@@ -25,6 +25,10 @@ use receive::device_lists::Renewals;
 use sender::Sender;
 use server_keys::Keys;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How long the end waits for what is only good to have on disk.
+const CLOSE: Duration = Duration::from_secs(3);
 
 /// Everything that speaks with other servers.
 pub struct Federation {
@@ -59,5 +63,16 @@ impl Federation {
         });
         server.set_remote(federation.clone());
         Ok(federation)
+    }
+
+    /// The server ends: what others have been told is not told again when it is back. Waits for it for a while only.
+    pub async fn end(&self) {
+        match tokio::time::timeout(CLOSE, self.sender.save()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "how far others were told was not written down"),
+            Err(_) => {
+                tracing::debug!("how far others were told was not written down: the database is too slow")
+            }
+        }
     }
 }

@@ -91,6 +91,17 @@ impl Sender {
         }
     }
 
+    /// Writes down how far others have been told, where this process tells them. The sender does it every few seconds.
+    ///
+    /// # Errors
+    /// The database's. Something may be told twice then.
+    pub async fn save(&self) -> Result<()> {
+        match self.0.leads.load(Ordering::Relaxed) {
+            true => dispatcher::save(&self.0).await,
+            false => Ok(()),
+        }
+    }
+
     /// Tries all destinations again whose time has come. The sender does it by itself; tests move the clock.
     pub fn retry_due(&self) {
         self.0.retry_due();

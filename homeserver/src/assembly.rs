@@ -31,6 +31,9 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 pub async fn run(settings: Settings) -> Result<(), StartError> {
     let (stop, stopping) = watch::channel(false);
     let server = open_server(settings).await?;
+    if speaks_tls(&server.settings) {
+        listeners::gather_entropy();
+    }
     let ports = open(&server.settings).await?;
     let accounts = Box::new(sessions::Accounts(server.clone()));
     let federation = federate(&server).await?;
@@ -54,8 +57,16 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         stop.send_replace(true);
     };
     tokio::join!(serve(&app, ports, stopping), signals);
-    server.close().await;
+    close(&server, app.federation.as_deref()).await;
     Ok(())
+}
+
+/// Ends in good order what no port serves any more.
+pub async fn close(server: &Server, federation: Option<&Federation>) {
+    if let Some(federation) = federation {
+        federation.end().await;
+    }
+    server.close().await;
 }
 
 /// Opens the database of the settings, and all that decides on top of it.
@@ -82,12 +93,14 @@ pub async fn open_server_with(settings: Settings, clock: Arc<dyn Clock>) -> Resu
     Ok(Server::open(Parts { settings, database, replica, clock, random }).await?)
 }
 
+/// Whether TLS is spoken on any side.
+fn speaks_tls(settings: &Settings) -> bool {
+    let serves = |listener: &Listener| listener.tls_certificate.is_some();
+    settings.federation.enabled || settings.listeners.iter().any(serves)
+}
+
 /// Starts to speak with other servers, if the settings want it.
 pub async fn federate(server: &Arc<Server>) -> Result<Option<Arc<Federation>>, StartError> {
-    let speaks_tls = |listener: &Listener| listener.tls_certificate.is_some();
-    if server.settings.federation.enabled || server.settings.listeners.iter().any(speaks_tls) {
-        listeners::gather_entropy();
-    }
     match server.settings.federation.enabled {
         true => Ok(Some(Federation::start(server.clone()).await?)),
         false => Ok(None),

@@ -247,7 +247,7 @@ pub(super) async fn audience(inner: &Inner, event: &Stored) -> Result<Audience> 
 }
 
 /// Writes down up to where every server has everything, or is noted to be behind.
-async fn save(inner: &Arc<Inner>) -> Result<()> {
+pub(super) async fn save(inner: &Arc<Inner>) -> Result<()> {
     let all: Vec<_> = inner.destinations.lock().values().cloned().collect();
     let mut position = inner.position.lock().dispatched;
     for destination in all {

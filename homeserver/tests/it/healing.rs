@@ -203,6 +203,32 @@ async fn what_could_not_be_noted_as_told_is_told_again_and_comes_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_notes_down_to_where_all_was_told() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        pair.one.say(&alice, &room, "good night").await;
+        pair.two.until_seen(&bob, &room, "good night").await;
+        let core = &pair.one.cores[0];
+        for turn in 0.. {
+            for federation in pair.one.federations.iter().flatten() {
+                federation.end().await;
+            }
+            let mut connection = core.database.read().await.unwrap();
+            let noted = log::meta(&mut connection, "federation_position").await.unwrap();
+            if noted == Some(log::head(&mut connection).await.unwrap().to_string()) {
+                break;
+            }
+            // The answer to the message may still be on its way.
+            assert!(turn < 40, "{noted:?} is noted, and all was told long ago");
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_none_is_no_delivery() {
     each_pair(|pair| async move {
         let stranger = Stranger::start(41).await;

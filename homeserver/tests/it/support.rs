@@ -254,8 +254,8 @@ impl Setup {
     pub async fn end(&self) {
         self.stop.send_replace(true);
         self.cut().await;
-        for core in &self.cores {
-            core.close().await;
+        for (core, federation) in self.cores.iter().zip(&self.federations) {
+            assembly::close(core, federation.as_deref()).await;
         }
         for task in &self.tasks {
             task.abort();
