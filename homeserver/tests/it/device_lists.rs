@@ -257,6 +257,30 @@ async fn a_server_that_is_met_in_a_room_hears_of_the_list() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_is_announced_once_and_again_only_with_what_they_say() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        let before = pair.one.since(&alice).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        until_told(&pair, &alice, &before, &bob.id).await;
+        let (since, of_bob) = (pair.one.since(&alice).await, pair.two.since(&bob).await);
+        let upload = json!({ "device_keys": keys(&alice.id, &alice.device, "k") });
+        ok(pair.one.post("/_matrix/client/v3/keys/upload", &*alice.token, upload).await);
+        let told = pair.two.sync_from_until(Some(&of_bob), &bob, "Alice's change", |body| {
+            body["device_lists"]["changed"].as_array()?.contains(&json!(alice.id)).then_some(())
+        });
+        told.await;
+        // His server was spoken to, which is no reason to say of him what the join has said.
+        let (_, body) = pair.one.get(&format!("/_matrix/client/v3/sync?since={since}"), &*alice.token).await;
+        assert_eq!(body["device_lists"]["changed"], json!([alice.id]), "{body}");
+        pair.two.say(&bob, &room, "hello").await;
+        until_told(&pair, &alice, &since, &bob.id).await;
+    })
+    .await;
+}
+
 /// Waits until what the outbox has for a server is as it should be.
 async fn until_outbox(pair: &Pair, stranger: &Stranger, is_right: impl Fn(&[(i64, String)]) -> bool) {
     for _ in 0..200 {
