@@ -107,6 +107,8 @@ pub trait Remote: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Option<Nearest>>>;
     /// A user, perhaps of another server, is more or less present than before. Never waits.
     fn presence(&self, user_pk: i64);
+    /// A replica, perhaps this one, tells something ([`crate::replicas::Replicas::tell`]). Never waits.
+    fn hear(&self, note: &str);
     /// Fetches events that came before these, and puts them into the room's history. Gives how many were new.
     fn backfill<'a>(
         &'a self,

@@ -166,6 +166,9 @@ impl Server {
             if let Some(server) = weak.upgrade() {
                 server.hear_typing(at_us, note);
                 server.hear_presence(at_us, note);
+                if let Ok(remote) = server.remote() {
+                    remote.hear(note);
+                }
             }
         };
         tokio::spawn(async move { replicas.follow(&log, hear, stop).await });

@@ -2,9 +2,9 @@
 
 use crate::Federation;
 use myelin_core::{Error, Result};
-use ruma::OwnedServerName;
 use ruma::api::federation::authentication::XMatrix;
 use ruma::signatures::{PublicKeyMap, PublicKeySet};
+use ruma::{OwnedServerName, ServerName};
 
 /// Checks a request's signature and gives the server that made it. A server that speaks to us is asked again, if it was
 /// given up.
@@ -37,7 +37,12 @@ pub async fn verify<B: AsRef<[u8]>>(
     claim
         .verify_http_request(request, server.name(), &keys)
         .map_err(|error| refused(format!("the signature is wrong: {error}")))?;
-    federation.client.backoff.answered(server, &claim.origin).await;
-    federation.sender.wake(&claim.origin);
+    spoke(federation, &claim.origin).await;
     Ok(claim.origin)
+}
+
+/// A server spoke to us, so that it can be reached again, as far as anybody knows.
+pub async fn spoke(federation: &Federation, origin: &ServerName) {
+    federation.client.backoff.answered(&federation.server, origin).await;
+    federation.sender.wake(origin);
 }

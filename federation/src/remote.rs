@@ -101,6 +101,12 @@ impl Remote for Federation {
         self.sender.presence(user_pk);
     }
 
+    fn hear(&self, note: &str) {
+        if let Some(server) = self.client.backoff.hear(note) {
+            self.sender.wake(&server);
+        }
+    }
+
     fn event_near<'a>(
         &'a self,
         room: &'a Arc<Room>,

@@ -2,7 +2,8 @@
 //! they have been away, after a day at most. So whoever was away is found back soon, measured by that.
 //!
 //! A server that speaks to us is asked again at once. What is remembered is in the database too, so that a restart does
-//! not ask a thousand dead servers at once.
+//! not ask a thousand dead servers at once. Replicas tell each other who is away and who is back ([`Backoff::hear`]): one
+//! of them sends, and a server that is back may speak to another.
 
 use myelin_core::server::Server;
 use myelin_storage::federation::destinations::{self, Failing};
@@ -71,6 +72,9 @@ impl Backoff {
             row.retry_ts = now + row.interval_ms + row.interval_ms * i64::from(spread) / 1_024;
             row.clone()
         };
+        if server.replicas.are_there() {
+            server.replicas.tell(away(&row));
+        }
         let noted = server
             .commit
             .run(move |tx| Box::pin(async move { Ok(destinations::put_failing(tx, &row).await?) }));
@@ -79,10 +83,26 @@ impl Backoff {
         }
     }
 
+    /// Takes what a replica tells; gives the server that is back, if it tells of that.
+    pub(crate) fn hear(&self, note: &str) -> Option<OwnedServerName> {
+        if let Some(row) = read_away(note) {
+            if let Ok(name) = OwnedServerName::try_from(row.server.as_str()) {
+                self.failing.lock().insert(name, row);
+            }
+            return None;
+        }
+        let name = OwnedServerName::try_from(note.strip_prefix(BACK)?).ok()?;
+        self.failing.lock().remove(&name);
+        Some(name)
+    }
+
     /// A server answered, or spoke to us.
     pub async fn answered(&self, server: &Server, name: &ServerName) {
         if self.failing.lock().remove(name).is_none() {
             return;
+        }
+        if server.replicas.are_there() {
+            server.replicas.tell(format!("{BACK}{name}"));
         }
         let row = name.to_string();
         let noted =
@@ -93,9 +113,41 @@ impl Backoff {
     }
 }
 
+/// What replicas tell each other of a server that answers again: this, and its name.
+const BACK: &str = "back ";
+
+/// What they tell each other of one that does not answer: `away SINCE UNTIL INTERVAL SERVER`.
+fn away(row: &Failing) -> String {
+    let Failing { server, since_ts, retry_ts, interval_ms } = row;
+    format!("away {since_ts} {retry_ts} {interval_ms} {server}")
+}
+
+fn read_away(note: &str) -> Option<Failing> {
+    let mut words = note.strip_prefix("away ")?.splitn(4, ' ');
+    let mut number = || words.next()?.parse().ok();
+    let (since_ts, retry_ts, interval_ms) = (number()?, number()?, number()?);
+    Some(Failing { server: words.next()?.to_owned(), since_ts, retry_ts, interval_ms })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_replicas_tell_each_other_is_understood() {
+        let backoff = Backoff::default();
+        let name = OwnedServerName::try_from("x.example:8448").unwrap();
+        let row = Failing { server: name.to_string(), ..row(1_020_000) };
+        assert_eq!(backoff.hear(&away(&row)), None);
+        assert_eq!(backoff.until(&name, 1_000_001), Some(1_020_000));
+        for note in ["", "away", "away 1 2 x.example:8448", "away 1 2 3 ", "typing 1 2 3", "back ", "back ?"]
+        {
+            assert_eq!(backoff.hear(note), None, "{note}");
+        }
+        assert!(backoff.has_failed(&name));
+        assert_eq!(backoff.hear(&format!("{BACK}{name}")), Some(name.clone()));
+        assert!(!backoff.has_failed(&name));
+    }
 
     fn row(retry_ts: i64) -> Failing {
         Failing { server: "x.example".to_owned(), since_ts: 1_000_000, retry_ts, interval_ms: 20_000 }

@@ -278,6 +278,33 @@ async fn who_refuses_and_speaks_is_tried_at_once_but_not_over_and_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_back_may_speak_to_any_replica() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        let two = ruma::OwnedServerName::try_from(pair.two.name()).unwrap();
+        for (number, replica) in pair.one.federations.iter().flatten().enumerate() {
+            pair.two.cut().await;
+            let text = format!("while it was away {number}");
+            pair.one.say(&alice, &room, &text).await;
+            let all = || pair.one.federations.iter().flatten();
+            for turn in 0.. {
+                if all().all(|federation| federation.client.backoff.has_failed(&two)) {
+                    break;
+                }
+                assert!(turn < 400, "not all know that it is away");
+                tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+            }
+            pair.two.reconnect().await;
+            myelin_federation::origin::spoke(replica, &two).await;
+            pair.two.until_seen(&bob, &room, &text).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_database_is_not_the_fault_of_a_request() {
     let setup = Setup::start_federated(1, None, &[]).await;
     let alice = setup.register("alice").await;
