@@ -40,6 +40,16 @@ pub(crate) fn depth(event: &CanonicalJsonObject) -> i64 {
     }
 }
 
+/// Whether it was this server that failed, so that the other one is to try again: what the database can't store ever is
+/// the other's fault.
+fn failed_here(error: &Error) -> bool {
+    match error {
+        Error::Storage(error) => !matches!(error, myelin_storage::Error::Nul),
+        Error::Unavailable(_) => true,
+        _ => false,
+    }
+}
+
 /// The events that an event follows.
 pub(crate) fn previous(event: &CanonicalJsonObject) -> impl Iterator<Item = OwnedEventId> {
     let all = event.get("prev_events").and_then(CanonicalJsonValue::as_array);

@@ -142,6 +142,16 @@ impl Keys {
             return Ok(None);
         }
         *asked = now;
+        let found = self.look_for(want).await;
+        if found.is_err() {
+            // It was not to be had for a reason of ours, and is asked for again.
+            *asked = 0;
+        }
+        found
+    }
+
+    /// Asks the server, and then the notaries.
+    async fn look_for(&self, want: &Wanted) -> Result<Option<Base64>> {
         if let Some(document) = self.fetch(&want.server).await {
             self.keep(&want.server, &document).await?;
         }

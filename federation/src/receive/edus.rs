@@ -1,5 +1,6 @@
 //! EDUs of other servers. What they say about other servers' users is ignored, as is what is not known.
 
+use super::failed_here;
 use crate::Federation;
 use myelin_core::keys::remote_device_lists::{self, Update};
 use myelin_core::presence::State;
@@ -122,8 +123,10 @@ impl Federation {
                 if user.server_name() != origin {
                     continue;
                 }
-                if let Err(error) = self.receipt(origin, &room_id, &user, data).await {
-                    tracing::debug!(%error, %origin, "a receipt was left out");
+                match self.receipt(origin, &room_id, &user, data).await {
+                    Ok(()) => {}
+                    Err(error) if failed_here(&error) => return Err(error),
+                    Err(error) => tracing::debug!(%error, %origin, "a receipt was left out"),
                 }
             }
         }

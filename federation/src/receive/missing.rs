@@ -1,6 +1,6 @@
 //! Fetching what an event needs from the server that sent it.
 
-use super::{depth, event_id, parse_all, previous};
+use super::{depth, event_id, failed_here, parse_all, previous};
 use crate::Federation;
 use crate::outbound::request::Patience;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -71,6 +71,7 @@ impl Source<'_> {
                 fetches += prev.len();
                 match self.states_after(prev).await {
                     Ok(states) => arrival.states = states,
+                    Err(error) if failed_here(&error) => return Err(error),
                     Err(error) => {
                         tracing::debug!(%error, room = %self.room.id, "a state was not to be had");
                         continue;
@@ -80,9 +81,14 @@ impl Source<'_> {
             }
             if let Received::Missing { prev, .. } = &received
                 && (prev.is_empty() || !arrival.states.is_empty())
-                && self.auth_events(&id).await.is_ok()
             {
-                server.receive(self.room, event, &keys, &arrival).await?;
+                match self.auth_events(&id).await {
+                    Ok(()) => drop(server.receive(self.room, event, &keys, &arrival).await?),
+                    Err(error) if failed_here(&error) => return Err(error),
+                    Err(error) => {
+                        tracing::debug!(%error, room = %self.room.id, "auth events were not to be had");
+                    }
+                }
             }
         }
         Ok(())

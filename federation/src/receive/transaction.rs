@@ -4,7 +4,7 @@
 //! through it again could give another one; one whose first attempt is still under way waits for it. Each event is
 //! judged by itself, and its failure is told by its id.
 
-use super::{event_id, room_of, text};
+use super::{event_id, failed_here, room_of, text};
 use crate::Federation;
 use myelin_core::events::canonical;
 use myelin_core::rooms::append::receive::{Received, ToldBy};
@@ -70,7 +70,7 @@ impl Federation {
         for edu in &request.edus {
             match self.edu(&origin, edu.json().get()).await {
                 Ok(()) => {}
-                Err(error) if is_ours(&error) => return Err(error),
+                Err(error) if failed_here(&error) => return Err(error),
                 Err(error) => tracing::debug!(%error, %origin, "an EDU was left out"),
             }
         }
@@ -122,7 +122,7 @@ impl Federation {
         }
         let received = match self.take_in(origin, &room, event, ToldBy::Sender).await {
             Ok(received) => received,
-            Err(error) if is_ours(&error) => return Err(error),
+            Err(error) if failed_here(&error) => return Err(error),
             Err(error) => return Ok(Some(Judged { id, answer: Err(error.to_string()), is_new: false })),
         };
         let is_new = matches!(received, Received::Accepted(_));
@@ -141,16 +141,6 @@ impl Federation {
             tracing::debug!(%origin, event = %id, %reason, "an event was not accepted");
         }
         Ok(Some(Judged { id, answer, is_new }))
-    }
-}
-
-/// Whether it was this server that failed, so that the other one is to try again: what the database can't store ever is
-/// the other's fault.
-fn is_ours(error: &Error) -> bool {
-    match error {
-        Error::Storage(error) => !matches!(error, myelin_storage::Error::Nul),
-        Error::Unavailable(_) => true,
-        _ => false,
     }
 }
 

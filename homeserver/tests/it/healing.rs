@@ -132,6 +132,9 @@ const NO_MESSAGES: &str = "CREATE TRIGGER no_room BEFORE INSERT ON to_device \
 const NO_DELETION: &str = "CREATE TRIGGER no_room BEFORE DELETE ON outbox \
     WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'test_room') BEGIN SELECT RAISE(ABORT, 'no room'); END";
 
+const NO_EVENTS: &str = "CREATE TRIGGER no_room BEFORE INSERT ON events \
+    WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'test_room') BEGIN SELECT RAISE(ABORT, 'no room'); END";
+
 async fn to_device(setup: &Setup, from: &User, to: &str, number: usize) {
     let message = json!({ "messages": { to: { "*": { "number": number } } } });
     let path = format!("/_matrix/client/v3/sendToDevice/org.example.test/t{number}");
@@ -175,6 +178,48 @@ async fn until_waiting(setup: &Setup, name: &str) {
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
     panic!("{name} refused nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_gap_whose_states_could_not_be_stored_is_told_of_again() {
+    each_pair(|pair| async move {
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        pair.two.cut().await;
+        say_many(&pair.one, &alice, &room, "one", 90).await;
+        pair.one.until_given_up(&pair.two.name()).await;
+        no_room(&pair, NO_EVENTS).await;
+        pair.two.reconnect().await;
+        try_again(&pair.one);
+        // Given up it was before; now it refuses.
+        until_answering(&pair.one, &pair.two.name()).await;
+        until_waiting(&pair.one, &pair.two.name()).await;
+        room_again(&pair).await;
+        try_again(&pair.one);
+        for turn in 0.. {
+            let texts = texts(&pair.two, &bob, &room).await;
+            if texts.first().is_some_and(|newest| newest == "one 89") {
+                break;
+            }
+            assert!(turn < 200, "what it could not store was forgotten: {:?}", texts.first());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+/// Waits until a server that was given up has answered again.
+async fn until_answering(setup: &Setup, name: &str) {
+    let name = ruma::OwnedServerName::try_from(name).unwrap();
+    for _ in 0..400 {
+        let mut federations = setup.federations.iter().flatten();
+        if federations.all(|federation| !federation.client.backoff.has_failed(&name)) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    panic!("{name} does not answer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
