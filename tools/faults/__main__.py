@@ -14,10 +14,11 @@ import time
 import report
 from certificates import Authority
 from checks import Checks, integrity
+from disk import Image, Memory, NoDisk
 from faults import FAULTS, LIARS, Run
 from ledger import Ledger
 from network import network
-from server import NoDisk, Server
+from server import Server
 from traffic import World
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -50,7 +51,9 @@ def options():
         chosen.servers = 3 if chosen.fault in LIARS else 2
     if chosen.fault in LIARS and chosen.servers < 3:
         parser.error("a liar needs three servers")
-    if chosen.fault == "disk-full" and not chosen.disk:
+    if chosen.fault == "database" and chosen.database != "postgres":
+        parser.error("it is PostgreSQL that dies: --database postgres")
+    if chosen.fault in ("disk-full", "power") and not chosen.disk:
         chosen.disk = 400 if chosen.database == "postgres" else 64
     if chosen.seed is None:
         chosen.seed = int.from_bytes(os.urandom(3), "big")
@@ -58,6 +61,14 @@ def options():
         target = os.environ.get("CARGO_TARGET_DIR", f"{ROOT}/target")
         chosen.binary = f"{target}/debug/myelin"
     return chosen
+
+
+def disk(chosen):
+    """What makes a server's own file system, if it is to have one."""
+    if not chosen.disk:
+        return None
+    kind = Image if chosen.fault in ("power", "random") else Memory
+    return lambda folder: kind(folder, chosen.disk)
 
 
 class Phases:
@@ -174,7 +185,7 @@ def main():
         for name in ("one", "two", "three")[:chosen.servers]:
             clock = chosen.fault in ("clock", "random") and name == "two"
             servers.append(Server(net.add(name), folder, chosen.binary, authority, chosen.database, net.host,
-                                  chosen.disk, clock, chosen.log))
+                                  disk(chosen), clock, chosen.log))
         found = play(chosen, net, servers)
         report.show(found)
         if chosen.json:

@@ -46,6 +46,38 @@ def kill(run, seconds):
     run.note(f"{kills} kills")
 
 
+def power(run, seconds):
+    """Machines lose their power at random moments: what had not reached the disk is gone."""
+    until, losses = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        time.sleep(run.random.uniform(0.5, 5))
+        server = run.random.choice(run.servers[:2])
+        server.lose_power()
+        losses += 1
+        time.sleep(run.random.uniform(0, 2))
+        server.start()
+    run.note(f"{losses} losses of power")
+
+
+def database(run, seconds):
+    """PostgreSQL dies at random moments, or answers nothing for a while; the servers go on."""
+    until, deaths, silences = time.monotonic() + seconds, 0, 0
+    while time.monotonic() < until:
+        time.sleep(run.random.uniform(0.5, 5))
+        postgres = run.random.choice(run.servers[:2]).postgres
+        if run.random.random() < 0.5:
+            postgres.kill()
+            deaths += 1
+            time.sleep(run.random.uniform(0, 3))
+            postgres.start()
+        else:
+            postgres.freeze()
+            silences += 1
+            time.sleep(run.random.uniform(1, 10))
+            postgres.thaw()
+    run.note(f"PostgreSQL died {deaths} times and was silent {silences} times")
+
+
 def disk_full(run, seconds):
     """The first server's disk fills up, and is filled again whenever it finds room."""
     server, until, ended = run.servers[0], time.monotonic() + seconds, 0
@@ -114,7 +146,8 @@ def lie(mode):
 def mix(run, seconds):
     """One fault after the other, with short pauses."""
     until, done = time.monotonic() + seconds, []
-    kinds = ["cut", "kill"] + (["disk-full"] if run.servers[0].mounted else [])
+    kinds = ["cut", "kill"] + (["disk-full", "power"] if run.servers[0].disk else [])
+    kinds += ["database"] if run.servers[0].postgres else []
     kinds += ["clock"] if run.servers[1].clock_file else []
     kinds += [kind for kind in LIARS if len(run.servers) > 2]
     bag = []
@@ -131,5 +164,5 @@ def mix(run, seconds):
     run.note("faults in turn: " + " ".join(done))
 
 
-FAULTS = {"cut": cut, "kill": kill, "disk-full": disk_full, "clock": clock, "random": mix,
-          **{mode: lie(mode) for mode in LIARS}}
+FAULTS = {"cut": cut, "kill": kill, "database": database, "disk-full": disk_full, "power": power,
+          "clock": clock, "random": mix, **{mode: lie(mode) for mode in LIARS}}

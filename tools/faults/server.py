@@ -16,12 +16,8 @@ FAKETIME = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/f
             "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]
 
 
-class NoDisk(Exception):
-    """A file system of its own can't be had here."""
-
-
 class Server:
-    """One server. `disk` is the size in MiB of a file system of its own, or 0."""
+    """One server. `disk` makes a file system of its own in a folder, or is None."""
 
     def __init__(self, place, folder, binary, authority, database, host, disk, clock, log):
         self.place = place
@@ -33,11 +29,7 @@ class Server:
         self.starts = 0
         self.usage = Usage(self)
         os.mkdir(self.data)
-        self.mounted = bool(disk)
-        if disk:
-            done = command("mount", "-t", "tmpfs", "-o", f"size={disk}m", "tmpfs", self.data, check=False)
-            if done.returncode != 0:
-                raise NoDisk(done.stdout.strip())
+        self.disk = disk(self.data) if disk else None
         self.postgres = Postgres(self.data, f"{folder}/{place.name}.postgres.log", host) if database == "postgres" else None
         certificate, key = authority.certificate(place.name, place.federation.rsplit(":", 1)[0])
         self.variables = {
@@ -61,6 +53,8 @@ class Server:
         }
         self.certificate, self.key = certificate, key
         os.mkdir(f"{self.data}/myelin")
+        # What this program has written is not what is tried.
+        command("sync", "--file-system", self.data)
         self.clock_file = None
         if clock:
             library = next((path for path in FAKETIME if os.path.exists(path)), None)
@@ -115,6 +109,17 @@ class Server:
             self.process.wait()
             self.process = None
 
+    def lose_power(self):
+        """Everything ends at one moment, and of what was written only that remains which the disk had by then."""
+        self.process.send_signal(signal.SIGSTOP)
+        if self.postgres:
+            self.postgres.freeze()
+        self.disk.remember()
+        self.kill()
+        if self.postgres:
+            self.postgres.kill_all()
+        self.disk.lose()
+
     def stop(self):
         """SIGTERM; the process ends in good order."""
         self.usage.note()
@@ -156,8 +161,8 @@ class Server:
         self.stop()
         if self.postgres:
             self.postgres.stop()
-        if self.mounted:
-            command("umount", "-l", self.data, check=False)
+        if self.disk:
+            self.disk.close()
 
 
 class Usage(threading.Thread):
@@ -259,6 +264,24 @@ class Postgres:
             self.process.kill()
             self.process.wait()
             time.sleep(0.5)
+
+    def freeze(self):
+        """None of its processes does anything until `thaw`."""
+        self._signal("STOP")
+
+    def thaw(self):
+        """They go on."""
+        self._signal("CONT")
+
+    def _signal(self, name):
+        # Its children first: they would notice that it is gone.
+        command("pkill", f"-{name}", "-P", str(self.process.pid), check=False)
+        command("kill", f"-{name}", str(self.process.pid))
+
+    def kill_all(self):
+        """SIGKILL for all of its processes."""
+        self._signal("KILL")
+        self.process.wait()
 
     def stop(self):
         """Ends the cluster at once."""
