@@ -7,9 +7,8 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 
 /// Starts logging to standard error. Called once, by the binary.
 pub fn start(settings: &Log) -> Result<(), String> {
-    // ruma tells each step of each decision about an event, at the same level as we tell what an operator needs, and
-    // PostgreSQL that a table is there already, each time we make sure of it.
-    let level = format!("ruma_state_res=warn,sqlx::postgres::notice=warn,{}", settings.level);
+    // ruma tells each step of each decision about an event, at the same level as we tell what an operator needs.
+    let level = format!("ruma_state_res=warn,{}", settings.level);
     let filter = EnvFilter::try_new(level)
         .map_err(|error| format!("log.level: {:?} stands there: {error}", settings.level))?;
     let registry = tracing_subscriber::registry().with(filter);

@@ -52,6 +52,8 @@ async fn run_scripts(database: &Database, scripts: &[&str]) -> Result<()> {
 async fn lock(connection: &mut Connection) -> Result<()> {
     if !connection.is_sqlite() {
         connection.all(Sql::both("SELECT 1 FROM pg_advisory_xact_lock(7164259381)"), &[]).await?;
+        // That the table is there already is no news, and would be told at each start.
+        connection.run(Sql::both("SET LOCAL client_min_messages = warning"), &[]).await?;
     }
     const MAKE: Sql = Sql::both("CREATE TABLE IF NOT EXISTS schema_version(version BIGINT NOT NULL)");
     connection.run(MAKE, &[]).await?;
