@@ -169,10 +169,11 @@ impl Inner {
     }
 
     fn retry_due(self: &Arc<Self>) {
-        let now = self.server.now_ms();
         loop {
             let server = {
                 let mut retries = self.retries.lock();
+                // Behind the lock: what was put in meanwhile was decided before now, unless the clock was put back.
+                let now = self.server.now_ms();
                 match retries.peek() {
                     // One that was decided later than now, as a clock says that was put back, is not waited for.
                     Some(Reverse((time, since, _))) if *time <= now || *since > now => retries.pop(),

@@ -11,7 +11,10 @@ class NoDisk(Exception):
 
 
 def _wanted(*words):
-    done = command(*words, check=False)
+    try:
+        done = command(*words, check=False)
+    except FileNotFoundError as error:
+        raise NoDisk(str(error)) from None
     if done.returncode != 0:
         raise NoDisk(done.stdout.strip())
 

@@ -127,9 +127,9 @@ impl Destination {
 
 /// A destination speaks to us: where it was to be left alone it is tried nevertheless.
 pub(super) fn try_now(inner: &Arc<Inner>, destination: &Arc<Destination>) {
-    let now = inner.server.now_ms();
     {
         let mut state = destination.state.lock();
+        let now = inner.server.now_ms();
         state.spoke = true;
         let Some((planned, _)) = state.retry else { return };
         match state.may_try(now) {
@@ -147,9 +147,10 @@ pub(super) fn try_now(inner: &Arc<Inner>, destination: &Arc<Destination>) {
 
 /// Starts the task of a destination, if it has something to do and none runs.
 pub(super) fn wake(inner: &Arc<Inner>, destination: &Arc<Destination>) {
-    let now = inner.server.now_ms();
     {
         let mut state = destination.state.lock();
+        // Behind the lock, or it may seem that the clock was put back since the state was written.
+        let now = inner.server.now_ms();
         if state.running {
             state.again = true;
             return;
@@ -190,9 +191,9 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
             },
         };
         if let Some(mut time) = retry {
-            let now = inner.server.now_ms();
-            {
+            let now = {
                 let mut state = destination.state.lock();
+                let now = inner.server.now_ms();
                 if let Some((&last, _)) = state.queue.last_key_value() {
                     state.fall_behind(last);
                 }
@@ -206,7 +207,8 @@ async fn work(inner: Arc<Inner>, destination: Arc<Destination>) {
                 }
                 state.running = false;
                 state.retry = Some((time, now));
-            }
+                now
+            };
             if let Err(error) = catch_up::note(&inner, &destination).await {
                 tracing::debug!(%error, "a backlog was not noted and will be with the next");
             }

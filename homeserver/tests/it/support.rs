@@ -188,6 +188,10 @@ impl Setup {
     }
 
     async fn start_all(replicas: usize, variables: Vec<(String, String)>, folder: TempDir) -> Setup {
+        // `MYELIN_TEST_LOG=debug`, for who looks for what went wrong.
+        if let Ok(filter) = std::env::var("MYELIN_TEST_LOG") {
+            let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
+        }
         let (stop, stopping) = watch::channel(false);
         let clock = Arc::<MovableClock>::default();
         let (mut cores, mut federations) = (Vec::new(), Vec::new());
