@@ -260,7 +260,7 @@ async fn write(means: &Means, planned: &[&Changes], works: Vec<Work>) -> Result<
     let batch = tx.batch();
     match tx.commit().await {
         Ok(entries) => Ok(Written { outcomes, refused, entries }),
-        Err(error) if error.is_passing() && database.has_batch(batch).await? => {
+        Err(error) if error.is_outage() && database.has_batch(batch).await? => {
             // The connection broke after the commit: it happened, and the entries are in the log.
             tracing::warn!(%error, "a commit's answer was lost; the commit itself was not");
             Ok(Written { outcomes, refused, entries: log_of(database).await? })

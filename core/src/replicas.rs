@@ -39,6 +39,8 @@ const START: Duration = Duration::from_secs(10);
 const NOTES: usize = 1_024;
 /// Notes that are told together.
 const NOTES_AT_ONCE: usize = 64;
+/// Bytes of notes that are told together; PostgreSQL takes 7,999.
+const NOTE_BYTES: usize = 7_500;
 
 /// Other processes over the same database.
 pub struct Replicas {
@@ -243,17 +245,51 @@ impl Replicas {
         let Some(mut notes) = notes else { return std::future::pending().await };
         let mut batch = Vec::new();
         while notes.recv_many(&mut batch, NOTES_AT_ONCE).await > 0 {
-            let text = std::mem::take(&mut batch).join("\n");
-            let tell = async { replicas::tell(&mut self.database.read().await?, &text).await };
-            match timeout(LOOK, tell).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "notes to the other replicas were lost"),
-                Err(_) => tracing::debug!("notes to the other replicas were lost: the database is too slow"),
+            for text in together(batch.drain(..)) {
+                let tell = async { replicas::tell(&mut self.database.read().await?, &text).await };
+                match timeout(LOOK, tell).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "notes to the other replicas were lost"),
+                    Err(_) => {
+                        tracing::debug!("notes to the other replicas were lost: the database is too slow")
+                    }
+                }
             }
         }
     }
 }
 
+/// Notes in as few texts as PostgreSQL takes, a note a line.
+fn together(notes: impl Iterator<Item = String>) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for note in notes {
+        match texts.last_mut() {
+            Some(text) if text.len() + 1 + note.len() <= NOTE_BYTES => {
+                text.push('\n');
+                text.push_str(&note);
+            }
+            _ => texts.push(note),
+        }
+    }
+    texts
+}
+
 fn too_slow(_: tokio::time::error::Elapsed) -> Error {
     Error::Unavailable("the database does not answer in time".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_go_together_as_far_as_they_fit() {
+        let notes = || (0..20).map(|number| format!("{number} {}", "x".repeat(1_000)));
+        let texts = together(notes());
+        assert_eq!(texts.len(), 3);
+        assert!(texts.iter().all(|text| text.len() <= NOTE_BYTES));
+        let lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+        assert_eq!(lines, notes().collect::<Vec<_>>());
+        assert!(together(std::iter::empty()).is_empty());
+    }
 }

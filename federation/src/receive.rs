@@ -100,10 +100,14 @@ impl Federation {
         {
             return Ok(());
         }
-        if let Err(error) = self.server.recommend(room, event).await {
-            tracing::debug!(%error, room = %room.id, "an event is not recommended by the room's policy server");
+        match self.server.recommend(room, event).await {
+            Ok(_) => Ok(()),
+            Err(error) if failed_here(&error) => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, room = %room.id, "an event is not recommended by the room's policy server");
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 

@@ -137,17 +137,13 @@ impl Keys {
         if let Some(key) = self.known_key(want).await? {
             return Ok(Some(key));
         }
-        let now = self.server.now_ms();
-        if is_pause(*asked, now) {
+        if is_pause(*asked, self.server.now_ms()) {
             return Ok(None);
         }
-        *asked = now;
-        let found = self.look_for(want).await;
-        if found.is_err() {
-            // It was not to be had for a reason of ours, and is asked for again.
-            *asked = 0;
-        }
-        found
+        // Only what came to an end counts: what fails here, or is given up, is asked for again.
+        let found = self.look_for(want).await?;
+        *asked = self.server.now_ms();
+        Ok(found)
     }
 
     /// Asks the server, and then the notaries.
@@ -267,12 +263,11 @@ impl Keys {
         if document.as_ref().is_none_or(|document| document.valid_until_ts < valid_until) {
             let known = self.of(server);
             let mut asked = known.asking.lock().await;
-            let now = self.server.now_ms();
-            if !is_pause(*asked, now) {
-                *asked = now;
+            if !is_pause(*asked, self.server.now_ms()) {
                 if let Some(checked) = self.fetch(server).await {
                     self.keep(server, &checked).await?;
                 }
+                *asked = self.server.now_ms();
                 document = read().await?;
             }
         }

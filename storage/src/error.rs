@@ -94,10 +94,11 @@ impl Error {
             Error::Engine(sqlx::Error::Database(e)) => {
                 let code = e.code();
                 let code = code.as_deref().unwrap_or_default();
-                // Connections, resources, the operator's intervention, the system; and a standby.
+                // Connections, resources, the operator's intervention, the system, damage; a standby, and sessions
+                // that were given up.
                 self.is_passing()
-                    || ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
-                    || code == "25006"
+                    || ["08", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
+                    || ["25006", "25P03", "25P04"].contains(&code)
             }
             Error::Sqlite(e) => sqlite::is_outage(e),
             _ => self.is_passing(),

@@ -143,7 +143,11 @@ impl Lease {
         self.is_sound = match &result {
             Ok(_) => true,
             // What the database refuses leaves the connection as it was, unless it says farewell.
-            Err(sqlx::Error::Database(error)) => error.code().is_some_and(|code| !code.starts_with("57P")),
+            Err(sqlx::Error::Database(error)) => {
+                let ends =
+                    |code: &str| ["57P", "08", "25P03", "25P04"].iter().any(|end| code.starts_with(end));
+                error.code().is_some_and(|code| !ends(&code))
+            }
             Err(_) => false,
         };
         Ok(result?)

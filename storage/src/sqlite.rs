@@ -287,10 +287,22 @@ pub(crate) fn is_passing(error: &rusqlite::Error) -> bool {
 
 /// True where nothing can be read or written now.
 pub(crate) fn is_outage(error: &rusqlite::Error) -> bool {
-    use ErrorCode::{CannotOpen, DiskFull, OutOfMemory, ReadOnly, SystemIoFailure};
+    use ErrorCode::{
+        CannotOpen, DatabaseCorrupt, DiskFull, FileLockingProtocolFailed, NotADatabase, OutOfMemory,
+        ReadOnly, SystemIoFailure,
+    };
     is_passing(error)
         || matches!(
             error.sqlite_error_code(),
-            Some(DiskFull | SystemIoFailure | CannotOpen | OutOfMemory | ReadOnly)
+            Some(
+                DiskFull
+                    | SystemIoFailure
+                    | CannotOpen
+                    | OutOfMemory
+                    | ReadOnly
+                    | DatabaseCorrupt
+                    | NotADatabase
+                    | FileLockingProtocolFailed
+            )
         )
 }

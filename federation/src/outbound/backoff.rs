@@ -70,11 +70,12 @@ impl Backoff {
             row.since_ts = row.since_ts.min(now);
             row.interval_ms = pause(now - row.since_ts);
             row.retry_ts = now + row.interval_ms + row.interval_ms * i64::from(spread) / 1_024;
+            if server.replicas.are_there() {
+                // Behind the lock, so that it is told before anybody tells that the server is back.
+                server.replicas.tell(away(row));
+            }
             row.clone()
         };
-        if server.replicas.are_there() {
-            server.replicas.tell(away(&row));
-        }
         let noted = server
             .commit
             .run(move |tx| Box::pin(async move { Ok(destinations::put_failing(tx, &row).await?) }));

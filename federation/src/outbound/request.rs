@@ -126,6 +126,8 @@ impl From<RequestError> for Error {
                 let version = body.get("room_version").and_then(|version| version.as_str());
                 Error::IncompatibleRoomVersion(version.unwrap_or("unknown").to_owned())
             }
+            // It is this server that has no room for it.
+            RequestError::NoRoom(_) => Error::Unavailable(error.to_string()),
             other => Error::Elsewhere(other.to_string()),
         }
     }

@@ -247,10 +247,7 @@ async fn send_all(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<
             (events, volatile, std::mem::take(&mut state.outbox))
         };
         let durable = match outbox_waits {
-            true => {
-                let mut connection = inner.server.database.read().await?;
-                outbox::waiting(&mut connection, destination.name.as_str(), 0, (EDUS / 2) as i64).await
-            }
+            true => waiting(inner, destination).await,
             false => Ok(Vec::new()),
         };
         let durable = durable.inspect_err(|_| destination.state.lock().outbox = outbox_waits)?;
@@ -282,6 +279,12 @@ async fn send_all(inner: &Arc<Inner>, destination: &Arc<Destination>) -> Result<
             delivered.await.inspect_err(|_| destination.state.lock().outbox = true)?;
         }
     }
+}
+
+/// The oldest EDUs in the outbox, with their positions.
+async fn waiting(inner: &Inner, destination: &Destination) -> Result<Vec<(i64, String)>> {
+    let mut connection = inner.server.database.read().await?;
+    Ok(outbox::waiting(&mut connection, destination.name.as_str(), 0, (EDUS / 2) as i64).await?)
 }
 
 fn raw(json: &str) -> Option<Box<RawValue>> {

@@ -99,6 +99,8 @@ async fn begin(inner: &Arc<Inner>) -> Result<()> {
     drop(connection);
     let position = noted.unwrap_or(head);
     *inner.position.lock() = super::Position { dispatched: position, durable: noted.unwrap_or(-1) };
+    // What was noted when this process led before may have been settled by another one.
+    inner.destinations.lock().values().for_each(|known| known.state.lock().noted = None);
     for (server, since) in behind {
         let Ok(server) = OwnedServerName::try_from(server) else { continue };
         let destination = inner.destination(&server);
@@ -248,13 +250,18 @@ pub(super) async fn audience(inner: &Inner, event: &Stored) -> Result<Audience> 
 
 /// Writes down up to where every server has everything, or is noted to be behind.
 pub(super) async fn save(inner: &Arc<Inner>) -> Result<()> {
-    let all: Vec<_> = inner.destinations.lock().values().cloned().collect();
+    // In this order: whoever is told of something for the first time meanwhile is told of what comes behind.
     let mut position = inner.position.lock().dispatched;
+    let all: Vec<_> = inner.destinations.lock().values().cloned().collect();
     for destination in all {
         catch_up::note(inner, &destination).await?;
         let state = destination.state.lock();
         if let Some((first, _)) = state.queue.first_key_value() {
             position = position.min(first - 1);
+        }
+        // It has fallen behind since that was noted.
+        if let Some(since) = state.behind.filter(|since| state.noted != Some(*since)) {
+            position = position.min(since);
         }
     }
     if inner.position.lock().durable == position {
