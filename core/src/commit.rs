@@ -298,13 +298,12 @@ async fn write_planned(means: &Means, planned: &[&Changes], flush: bool) -> Resu
     };
     match applied {
         Ok(outcomes) => Ok((tx, outcomes)),
-        Err(error) if error.is_outage() => {
-            tx.abandon().await?;
-            Err(error.into())
-        }
         Err(error) => {
             tx.abandon().await?;
-            one_by_one(means, planned, &error).await
+            match error.is_outage() {
+                true => Err(error.into()),
+                false => one_by_one(means, planned, &error).await,
+            }
         }
     }
 }

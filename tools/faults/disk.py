@@ -19,24 +19,32 @@ def _wanted(*words):
         raise NoDisk(done.stdout.strip())
 
 
-class Memory:
-    """A file system in memory, of so many MiB."""
+class Disk:
+    """A file system in a folder."""
 
-    def __init__(self, folder, size):
+    def __init__(self, folder):
         self.folder = folder
-        _wanted("mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", folder)
 
     def close(self):
-        """Leaves nothing of it."""
+        """It is there no longer."""
         command("umount", "-l", self.folder, check=False)
 
 
-class Image:
+class Memory(Disk):
+    """A file system in memory, of so many MiB."""
+
+    def __init__(self, folder, size):
+        super().__init__(folder)
+        _wanted("mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", folder)
+
+
+class Image(Disk):
     """A file system in a file, of so many MiB: the file has what was written to the disk, and not what the kernel still
     means to write."""
 
     def __init__(self, folder, size):
-        self.folder, self.file = folder, f"{folder}.disk"
+        super().__init__(folder)
+        self.file = f"{folder}.disk"
         with open(self.file, "wb") as file:
             file.truncate(size << 20)
         # No blocks are kept for root, who would never see a full disk otherwise.
@@ -60,7 +68,3 @@ class Image:
             raise RuntimeError(f"{self.folder} is in use")
         os.replace(f"{self.file}.then", self.file)
         self._mount()
-
-    def close(self):
-        """Leaves nothing of it but the file."""
-        command("umount", "-l", self.folder, check=False)

@@ -31,12 +31,18 @@ def cut(run, seconds):
     run.net.join(run.servers[1].place)
 
 
-def kill(run, seconds):
-    """Servers are killed at random moments and started again after a while."""
-    until, kills = time.monotonic() + seconds, 0
+def moments(run, seconds):
+    """Random moments until the time is over, each with the server to which something happens."""
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(run.random.uniform(0.5, 5))
-        server = run.random.choice(run.servers[:2])
+        yield run.random.choice(run.servers[:2])
+
+
+def kill(run, seconds):
+    """Servers are killed at random moments and started again after a while."""
+    kills = 0
+    for server in moments(run, seconds):
         server.kill()
         if server.postgres and run.random.random() < 0.3:
             server.postgres.kill()
@@ -48,10 +54,8 @@ def kill(run, seconds):
 
 def power(run, seconds):
     """Machines lose their power at random moments: what had not reached the disk is gone."""
-    until, losses = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
-        time.sleep(run.random.uniform(0.5, 5))
-        server = run.random.choice(run.servers[:2])
+    losses = 0
+    for server in moments(run, seconds):
         server.lose_power()
         losses += 1
         time.sleep(run.random.uniform(0, 2))
@@ -61,10 +65,9 @@ def power(run, seconds):
 
 def database(run, seconds):
     """PostgreSQL dies at random moments, or answers nothing for a while; the servers go on."""
-    until, deaths, silences = time.monotonic() + seconds, 0, 0
-    while time.monotonic() < until:
-        time.sleep(run.random.uniform(0.5, 5))
-        postgres = run.random.choice(run.servers[:2]).postgres
+    deaths = silences = 0
+    for server in moments(run, seconds):
+        postgres = server.postgres
         if run.random.random() < 0.5:
             postgres.kill()
             deaths += 1

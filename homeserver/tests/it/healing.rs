@@ -19,7 +19,12 @@ const LONG: i64 = 120_000;
 
 /// The time has come to try servers again.
 fn try_again(setup: &Setup) {
-    setup.clock.advance(LONG);
+    try_after(setup, LONG);
+}
+
+/// So many milliseconds go by, and whose time has come is tried again.
+fn try_after(setup: &Setup, time: i64) {
+    setup.clock.advance(time);
     setup.federations.iter().flatten().for_each(|federation| federation.sender.retry_due());
 }
 
@@ -193,7 +198,7 @@ async fn a_long_gap_whose_states_could_not_be_stored_is_told_of_again() {
         pair.two.reconnect().await;
         try_again(&pair.one);
         // Given up it was before; now it refuses.
-        until_answering(&pair.one, &pair.two.name()).await;
+        until_all_know(&pair.one, &pair.two.name(), false).await;
         until_waiting(&pair.one, &pair.two.name()).await;
         room_again(&pair).await;
         try_again(&pair.one);
@@ -209,17 +214,17 @@ async fn a_long_gap_whose_states_could_not_be_stored_is_told_of_again() {
     .await;
 }
 
-/// Waits until a server that was given up has answered again.
-async fn until_answering(setup: &Setup, name: &str) {
+/// Waits until all replicas know that a server is away, or that it is not.
+async fn until_all_know(setup: &Setup, name: &str, away: bool) {
     let name = ruma::OwnedServerName::try_from(name).unwrap();
     for _ in 0..400 {
         let mut federations = setup.federations.iter().flatten();
-        if federations.all(|federation| !federation.client.backoff.has_failed(&name)) {
+        if federations.all(|federation| federation.client.backoff.has_failed(&name) == away) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
-    panic!("{name} does not answer");
+    panic!("not all know whether {name} is away");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -323,8 +328,7 @@ async fn who_refuses_and_speaks_is_tried_at_once_but_not_over_and_over() {
         // The clock goes on while this is asked: a tenth of a minute is what it has to wait.
         assert!(stranger.times_asked(send) == 5 || began.elapsed().as_secs() > 3);
         // Much less than it would be left alone if it were silent.
-        pair.one.clock.advance(7_000);
-        pair.one.federations.iter().flatten().for_each(|federation| federation.sender.retry_due());
+        try_after(&pair.one, 7_000);
         stranger.until_asked(send, 6).await;
     })
     .await;
@@ -341,14 +345,7 @@ async fn who_is_back_may_speak_to_any_replica() {
             pair.two.cut().await;
             let text = format!("while it was away {number}");
             pair.one.say(&alice, &room, &text).await;
-            let all = || pair.one.federations.iter().flatten();
-            for turn in 0.. {
-                if all().all(|federation| federation.client.backoff.has_failed(&two)) {
-                    break;
-                }
-                assert!(turn < 400, "not all know that it is away");
-                tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-            }
+            until_all_know(&pair.one, two.as_str(), true).await;
             pair.two.reconnect().await;
             myelin_federation::origin::spoke(replica, &two).await;
             pair.two.until_seen(&bob, &room, &text).await;
