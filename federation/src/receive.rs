@@ -21,6 +21,9 @@ use ruma::{OwnedEventId, OwnedRoomId, ServerName};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
+/// Bytes of an id that is no event's and no user's, and has no other limit.
+const LONGEST_ID: usize = 512;
+
 /// Events of another server, as they came.
 pub(crate) fn parse_all(events: &[Box<RawValue>]) -> Vec<CanonicalJsonObject> {
     events.iter().filter_map(|event| canonical::parse(event.get()).ok()).collect()
@@ -40,11 +43,11 @@ pub(crate) fn depth(event: &CanonicalJsonObject) -> i64 {
     }
 }
 
-/// Whether it was this server that failed, so that the other one is to try again: what the database can't store ever is
-/// the other's fault.
-fn failed_here(error: &Error) -> bool {
+/// Whether it was this server that failed, so that the other one is to try again. What the database can't store ever is
+/// the other's fault; and where what is here is damaged, all else that the other one has to say must not wait for it.
+pub(crate) fn failed_here(error: &Error) -> bool {
     match error {
-        Error::Storage(error) => !matches!(error, myelin_storage::Error::Nul),
+        Error::Storage(error) => !error.is_unstorable() && !error.is_damage(),
         Error::Unavailable(_) => true,
         _ => false,
     }
@@ -127,4 +130,12 @@ pub(crate) async fn state_before(
 /// The id of an event.
 pub(crate) fn event_id(event: &CanonicalJsonObject, room: &Room) -> Result<OwnedEventId> {
     hashes::event_id(event, &room.rules).map_err(|error| Error::bad_json(error.to_string()))
+}
+
+/// One of the databases takes no longer ones, and nobody needs them.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    match id.len() > LONGEST_ID {
+        true => Err(Error::InvalidParam(format!("an id is longer than {LONGEST_ID} bytes"))),
+        false => Ok(()),
+    }
 }

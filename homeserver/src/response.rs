@@ -226,8 +226,8 @@ impl From<myelin_core::Error> for ApiError {
             Error::Interactive(info) => Self::uiaa(&info),
             Error::Elsewhere(text) => Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text),
             Error::Unavailable(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text),
-            Error::Storage(myelin_storage::Error::Nul) => {
-                Self::invalid_param("U+0000 is not allowed in names and ids")
+            Error::Storage(error) if error.is_unstorable() => {
+                Self::invalid_param("a name or an id is too long, or holds U+0000")
             }
             Error::Storage(error) if error.is_outage() => {
                 tracing::error!(%error, "a request failed for what the database cannot do now");

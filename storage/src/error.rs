@@ -104,4 +104,23 @@ impl Error {
             _ => self.is_passing(),
         }
     }
+
+    /// True where what was to be stored is at fault: it holds U+0000, or is longer than an index takes. It will be
+    /// refused whenever it comes.
+    pub fn is_unstorable(&self) -> bool {
+        match self {
+            Error::Nul => true,
+            // Values that no column of the kind can hold; limits of the engine.
+            Error::Engine(sqlx::Error::Database(e)) => {
+                e.code().is_some_and(|code| code.starts_with("22") || code.starts_with("54"))
+            }
+            Error::Sqlite(e) => e.sqlite_error_code() == Some(rusqlite::ErrorCode::TooBig),
+            _ => false,
+        }
+    }
+
+    /// True where what was stored is not what it was, so that trying again helps nobody.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Error::Row { .. } | Error::Damaged { .. })
+    }
 }

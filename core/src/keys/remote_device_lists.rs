@@ -30,6 +30,8 @@ use std::collections::{HashMap, HashSet};
 const MOST_DEVICES: usize = 1_000;
 /// Bytes of keys of one device that are kept.
 const LONGEST_KEYS: usize = 64 << 10;
+/// Bytes of the id of a device that is kept, and of a name.
+const LONGEST_TEXT: usize = 512;
 
 /// A whole list, as its server tells it.
 #[derive(Debug, Default)]
@@ -298,7 +300,8 @@ fn device(
     display_name: Option<String>,
     keys: &RawValue,
 ) -> Option<DeviceKeysRow> {
-    if keys.get().len() > LONGEST_KEYS || id.as_str().contains('\0') {
+    let is_good = |text: &str| text.len() <= LONGEST_TEXT && !text.contains('\0');
+    if keys.get().len() > LONGEST_KEYS || !is_good(id.as_str()) {
         return None;
     }
     let mut keys = object(keys.get()).ok()?;
@@ -310,7 +313,7 @@ fn device(
     }
     keys.remove("unsigned");
     let json = text(&keys).ok()?;
-    let display_name = display_name.map(|name| name.replace('\0', ""));
+    let display_name = display_name.filter(|name| is_good(name));
     Some(DeviceKeysRow { user_pk, device_id: id.to_string(), display_name, json })
 }
 

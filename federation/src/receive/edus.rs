@@ -1,6 +1,6 @@
 //! EDUs of other servers. What they say about other servers' users is ignored, as is what is not known.
 
-use super::failed_here;
+use super::{check_id, failed_here};
 use crate::Federation;
 use myelin_core::keys::remote_device_lists::{self, Update};
 use myelin_core::presence::State;
@@ -147,11 +147,13 @@ impl Federation {
             ReceiptThread::Main => "main".to_owned(),
             other => other.as_str().unwrap_or_default().to_owned(),
         };
+        check_id(&thread)?;
         let Some(event_id) = data.event_ids.last() else { return Ok(()) };
         self.server.read(&room, user_pk, Audience::Public, thread, event_id).await
     }
 
     async fn to_device_edu(&self, message: DirectDeviceContent) -> Result<()> {
+        check_id(message.message_id.as_str())?;
         let mut messages = to_device::Messages::new();
         for (user, devices) in message.messages {
             if self.server.is_local(&user) {

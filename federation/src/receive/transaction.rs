@@ -4,7 +4,7 @@
 //! through it again could give another one; one whose first attempt is still under way waits for it. Each event is
 //! judged by itself, and its failure is told by its id.
 
-use super::{event_id, failed_here, room_of, text};
+use super::{check_id, event_id, failed_here, room_of, text};
 use crate::Federation;
 use myelin_core::events::canonical;
 use myelin_core::rooms::append::receive::{Received, ToldBy};
@@ -14,7 +14,7 @@ use myelin_storage::changes::Changes;
 use myelin_storage::transaction_ids;
 use ruma::api::federation::transactions::send_transaction_message::v1::{Request, Response};
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
-use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName, UserId};
+use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName, UserId};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +47,7 @@ impl Federation {
                 "a transaction has at most {MOST_PDUS} events and {MOST_EDUS} EDUs"
             )));
         }
+        check_id(request.transaction_id.as_str())?;
         let scope = format!("send/{origin}");
         let id = request.transaction_id.to_string();
         // One at a time from a server, so that a repeated one waits for the first.
@@ -112,35 +113,46 @@ impl Federation {
     ) -> Result<Option<Judged>> {
         let Some(room) = self.server.rooms.find(room_id).await? else { return Ok(None) };
         let Ok(id) = event_id(&event, &room) else { return Ok(None) };
-        if let Err(error) = self.server.room_for_server(room_id, origin).await {
-            let answer = match error {
-                _ if self.ends_invitation(origin, &room, &event).await? => Ok(()),
-                Error::Forbidden(text) | Error::NotFound(text) => Err(text),
-                error => return Err(error),
-            };
-            return Ok(Some(Judged { id, answer, is_new: false }));
+        match self.judge(origin, &room, &id, event).await {
+            Ok(is_new) => Ok(Some(Judged { id, answer: Ok(()), is_new })),
+            Err(error) if failed_here(&error) => Err(error),
+            Err(error) => {
+                match &error {
+                    Error::Storage(error) => {
+                        tracing::error!(%origin, event = %id, %error, "an event was not accepted")
+                    }
+                    error => tracing::debug!(%origin, event = %id, %error, "an event was not accepted"),
+                }
+                Ok(Some(Judged { id, answer: Err(error.to_string()), is_new: false }))
+            }
         }
-        let received = match self.take_in(origin, &room, event, ToldBy::Sender).await {
-            Ok(received) => received,
-            Err(error) if failed_here(&error) => return Err(error),
-            Err(error) => return Ok(Some(Judged { id, answer: Err(error.to_string()), is_new: false })),
-        };
-        let is_new = matches!(received, Received::Accepted(_));
-        let answer = match received {
+    }
+
+    /// Takes an event in and says whether it is new. An error says why it is not accepted, or that this server failed.
+    async fn judge(
+        &self,
+        origin: &ServerName,
+        room: &Arc<Room>,
+        id: &EventId,
+        event: CanonicalJsonObject,
+    ) -> Result<bool> {
+        match self.server.room_for_server(&room.id, origin).await {
+            Ok(_) => {}
+            Err(_) if self.ends_invitation(origin, room, &event).await? => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        match self.take_in(origin, room, event, ToldBy::Sender).await? {
+            Received::Accepted(_) => Ok(true),
             // That the event is not shown is this server's own affair.
-            Received::Accepted(_) | Received::Known(_) | Received::SoftFailed(..) => Ok(()),
-            Received::Rejected(_, reason) => Err(reason.0),
-            Received::Refused(reason) => Err(reason),
+            Received::Known(_) | Received::SoftFailed(..) => Ok(false),
+            Received::Rejected(_, reason) => Err(Error::Forbidden(reason.0)),
+            Received::Refused(reason) => Err(Error::BadJson(reason)),
             // It is no fault of the event, and may be had when another event leads to it.
             Received::Missing { .. } => {
                 tracing::debug!(%origin, event = %id, "what an event needs could not be fetched");
-                Ok(())
+                Ok(false)
             }
-        };
-        if let Err(reason) = &answer {
-            tracing::debug!(%origin, event = %id, %reason, "an event was not accepted");
         }
-        Ok(Some(Judged { id, answer, is_new }))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use hyper::Method;
 use myelin_core::keys::device_lists::newest_link;
+use myelin_core::ports::{SystemRandom, random_text};
 use myelin_storage::federation::outbox;
 use ruma::UserId;
 use serde_json::{Value, json};
 
 use crate::pair::{Pair, each_pair};
 use crate::stranger::Stranger;
-use crate::support::{User, ok};
+use crate::support::{User, ok, refused};
 use crate::visit::Visit;
 
 const QUERY: &str = "POST /_matrix/federation/v1/user/keys/query";
@@ -322,6 +323,50 @@ async fn a_server_that_is_away_finds_one_change_of_each_user() {
             .await;
         assert_eq!(update["prev_id"], json!([]), "it is told to fetch the list: {update}");
         assert_ne!(next["prev_id"], json!([]), "and can follow from there: {next}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_too_long_for_a_database_hold_up_nothing() {
+    each_pair(|pair| async move {
+        let stranger = Stranger::start(52).await;
+        let (alice, visit) = meeting(&pair, &stranger).await;
+        let eve = visit.user.clone();
+        // It can't be packed into less.
+        let long = random_text(&SystemRandom, 6_000);
+        let devices = json!({ &long: keys(&eve, &long, "k"), "A": keys(&eve, "A", "k") });
+        stranger.answer(QUERY, json!({ "device_keys": { &eve: devices } }));
+        query(&pair, &alice, &eve).await;
+        stranger.forgets(QUERY);
+        let kept = query(&pair, &alice, &eve).await;
+        let of_eve = kept["device_keys"][&eve].as_object().unwrap();
+        assert!(of_eve.keys().eq(["A"]), "{kept}");
+
+        let update = json!({
+            "user_id": eve, "device_id": long, "stream_id": 2, "prev_id": [1], "keys": keys(&eve, &long, "k"),
+        });
+        let read = json!({ "data": { "ts": 1, "thread_id": format!("${long}") }, "event_ids": [visit.join] });
+        let message = |id: &str, number: i64| {
+            json!({
+                "sender": eve, "type": "org.example", "message_id": id,
+                "messages": { &alice.id: { "*": { "number": number } } },
+            })
+        };
+        visit.tell("m.device_list_update", update).await;
+        visit.tell("m.receipt", json!({ &visit.room: { "m.read": { &eve: read } } })).await;
+        visit.tell("m.direct_to_device", message(&long, 1)).await;
+        visit.tell("m.direct_to_device", message("short", 2)).await;
+        let told = |body: &Value| {
+            let events = body["to_device"]["events"].as_array()?;
+            (!events.is_empty()).then(|| events.clone())
+        };
+        let events = pair.one.sync_until(&alice, "a message", told).await;
+        assert!(events.iter().map(|event| &event["content"]["number"]).eq([&json!(2)]), "{events:?}");
+
+        let path = format!("/_matrix/federation/v1/send/{long}");
+        let body = json!({ "origin": stranger.name, "origin_server_ts": 1, "pdus": [], "edus": [] });
+        refused(stranger.ask(&visit.host, Method::PUT, &path, Some(&body)).await, 400, "M_INVALID_PARAM");
     })
     .await;
 }
