@@ -131,8 +131,8 @@ pub async fn open(settings: &Settings) -> Result<Vec<Port>, StartError> {
 /// Serves on open ports until told to stop.
 pub async fn serve(app: &App, ports: Vec<Port>, stop: watch::Receiver<bool>) {
     join_all(ports.into_iter().map(|port| {
-        let routes = port.apis.iter().flat_map(|api| router::routes(*api)).collect();
-        port.serve(router::build(app, routes), stop.clone())
+        let router = router::build(app, router::routes_of(&port.apis));
+        port.serve(router, stop.clone())
     }))
     .await;
 }

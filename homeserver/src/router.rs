@@ -40,6 +40,15 @@ pub fn routes(api: Api) -> Vec<Route> {
     }
 }
 
+/// The endpoints of a listener that serves some APIs. Whoever watches over it can ask any of them how it is.
+pub fn routes_of(apis: &[Api]) -> Vec<Route> {
+    let mut all: Vec<Route> = apis.iter().flat_map(|api| routes(*api)).collect();
+    if !apis.contains(&Api::Client) {
+        all.extend(health::endpoints());
+    }
+    all
+}
+
 fn client_api() -> Vec<Route> {
     [accounts(), rooms(), encryption(), health::endpoints()].into_iter().flatten().collect()
 }

@@ -50,6 +50,8 @@ async fn nobody_comes_in_without_a_right_signature() {
         let room = pair.one.create_room(&alice, json!({ "preset": "private_chat" })).await;
         let event = pair.one.say(&alice, &room, "hush").await;
         let (one, two) = (pair.one.name(), pair.two.name());
+        let ready = stranger.send(&one, Method::GET, "/_myelin/ready", None, Vec::new()).await;
+        assert_eq!(ok(ready)["ready"], true, "this may be asked by anybody");
         for (method, path, body) in requests(&room, &event, &stranger.user("eve")) {
             let bytes = body.as_ref().map(|body| serde_json::to_vec(body).unwrap()).unwrap_or_default();
             let right = stranger.header(&one, &method, &path, &bytes);

@@ -231,7 +231,7 @@ impl Setup {
     pub async fn reconnect(&self) {
         let Some(border) = &self.to_others else { return };
         let port = Port::open(&border.listener).await.unwrap();
-        let router = router::build(&border.app, router::routes(Api::Federation));
+        let router = router::build(&border.app, router::routes_of(&[Api::Federation]));
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(port.serve(router, stopping));
         *border.open.lock() = Some((stop, task));
