@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::keys::{claim, query, remote_device_lists};
+use crate::replicas::Note;
 use crate::rooms::append::Draft;
 use crate::rooms::cache::Room;
 use crate::rooms::directory::{Listing, Search};
@@ -108,7 +109,7 @@ pub trait Remote: Send + Sync + 'static {
     /// A user, perhaps of another server, is more or less present than before. Never waits.
     fn presence(&self, user_pk: i64);
     /// A replica, perhaps this one, tells something ([`crate::replicas::Replicas::tell`]). Never waits.
-    fn hear(&self, note: &str);
+    fn hear(&self, note: Note<'_>);
     /// Fetches events that came before these, and puts them into the room's history. Gives how many were new.
     fn backfill<'a>(
         &'a self,

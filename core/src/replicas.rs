@@ -55,6 +55,20 @@ pub struct Replicas {
     told: Mutex<Option<mpsc::Receiver<String>>>,
 }
 
+/// What a replica hears of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note<'a> {
+    /// One of them told something, perhaps this one.
+    Told {
+        /// When, in microseconds of the database's clock.
+        at_us: i64,
+        /// What.
+        text: &'a str,
+    },
+    /// It is in touch from now on: what was told before this was missed.
+    SomeWereMissed,
+}
+
 /// What was seen of the others.
 struct Seen {
     /// Why this replica is out of touch, if it is.
@@ -161,16 +175,17 @@ impl Replicas {
         }
     }
 
-    /// Tells all replicas, this one included, something that is not kept. Never waits: what is too much is dropped.
+    /// Tells all replicas, this one included, something that is not kept: one line. Never waits: what is too much is
+    /// dropped.
     pub fn tell(&self, note: String) {
-        if self.notes.try_send(note).is_err() {
+        if note.contains('\n') || self.notes.try_send(note).is_err() {
             tracing::debug!("a note to the other replicas was dropped");
         }
     }
 
-    /// Stays in touch until `stop` says to end: follows what others commit, and hands their notes on, each with its
-    /// time in microseconds. On SQLite there is nothing to follow.
-    pub async fn follow(&self, log: &Log, hear: impl Fn(i64, &str) + Sync, mut stop: watch::Receiver<bool>) {
+    /// Stays in touch until `stop` says to end: follows what others commit, and hands on what it hears. On SQLite there
+    /// is nothing to follow.
+    pub async fn follow(&self, log: &Log, hear: impl Fn(Note<'_>) + Sync, mut stop: watch::Receiver<bool>) {
         if self.database.is_sqlite() {
             return;
         }
@@ -194,7 +209,7 @@ impl Replicas {
         }
     }
 
-    async fn keep_touch(&self, log: &Log, hear: &(impl Fn(i64, &str) + Sync)) -> Result<Infallible> {
+    async fn keep_touch(&self, log: &Log, hear: &(impl Fn(Note<'_>) + Sync)) -> Result<Infallible> {
         let began = Instant::now();
         let touch = timeout(START, self.database.touch()).await.map_err(too_slow)??;
         let mut touch = touch.ok_or_else(|| Error::internal("SQLite has no replicas"))?;
@@ -203,6 +218,7 @@ impl Replicas {
             sleep(LEASE + LEASE / 10).await;
         }
         tracing::debug!(after = ?began.elapsed(), "in touch with the database");
+        hear(Note::SomeWereMissed);
         loop {
             let next = Instant::now() + EVERY;
             let head = self.confirm(&mut touch).await?.head;
@@ -222,7 +238,9 @@ impl Replicas {
                     {
                         log.catch_up().await?;
                     }
-                    Heard::Note { at_us, text } => text.lines().for_each(|note| hear(at_us, note)),
+                    Heard::Note { at_us, text } => {
+                        text.lines().for_each(|text| hear(Note::Told { at_us, text }))
+                    }
                     Heard::Head { .. } | Heard::Unknown => {}
                 }
             }

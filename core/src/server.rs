@@ -12,7 +12,7 @@ use crate::keys::known::KnownKeys;
 use crate::log::Log;
 use crate::ports::{Clock, Random, Remote, random_text};
 use crate::presence::Presence;
-use crate::replicas::Replicas;
+use crate::replicas::{Note, Replicas};
 use crate::rooms::cache::Rooms;
 use crate::rooms::typing::Typing;
 use crate::serial::Serials;
@@ -162,13 +162,14 @@ impl Server {
         });
         let (log, replicas, stop) = (server.log.clone(), server.replicas.clone(), server.stop.subscribe());
         let weak = Arc::downgrade(&server);
-        let hear = move |at_us, note: &str| {
-            if let Some(server) = weak.upgrade() {
-                server.hear_typing(at_us, note);
-                server.hear_presence(at_us, note);
-                if let Ok(remote) = server.remote() {
-                    remote.hear(note);
-                }
+        let hear = move |note: Note<'_>| {
+            let Some(server) = weak.upgrade() else { return };
+            if let Note::Told { at_us, text } = note {
+                server.hear_typing(at_us, text);
+                server.hear_presence(at_us, text);
+            }
+            if let Ok(remote) = server.remote() {
+                remote.hear(note);
             }
         };
         tokio::spawn(async move { replicas.follow(&log, hear, stop).await });

@@ -62,6 +62,10 @@ impl Federation {
             own: own.clone(),
         });
         server.set_remote(federation.clone());
+        if server.replicas.are_there() {
+            // Nobody has heard what they told until now.
+            federation.look_who_is_back();
+        }
         Ok(federation)
     }
 

@@ -1,10 +1,15 @@
-//! Who a request comes from: the X-Matrix signature of the server-server API.
+//! Who a request comes from: the X-Matrix signature of the server-server API; and what follows from it: that server is
+//! there.
 
 use crate::Federation;
 use myelin_core::{Error, Result};
 use ruma::api::federation::authentication::XMatrix;
 use ruma::signatures::{PublicKeyMap, PublicKeySet};
 use ruma::{OwnedServerName, ServerName};
+use std::time::Duration;
+
+/// The time until the database is asked again which servers are back.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Checks a request's signature and gives the server that made it. A server that speaks to us is asked again, if it was
 /// given up.
@@ -45,4 +50,21 @@ pub async fn verify<B: AsRef<[u8]>>(
 pub async fn spoke(federation: &Federation, origin: &ServerName) {
     federation.client.backoff.answered(&federation.server, origin).await;
     federation.sender.wake(origin);
+}
+
+impl Federation {
+    /// Replicas may have told which servers are back while nobody heard it here. Never waits.
+    pub(crate) fn look_who_is_back(&self) {
+        let own = self.own.clone();
+        tokio::spawn(async move {
+            while let Some(federation) = own.upgrade() {
+                match federation.client.backoff.recall(&federation.server).await {
+                    Ok(back) => return back.iter().for_each(|server| federation.sender.wake(server)),
+                    Err(error) => tracing::debug!(%error, "who is back can't be read yet"),
+                }
+                drop(federation);
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
+    }
 }

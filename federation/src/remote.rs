@@ -5,6 +5,7 @@ use futures_util::future::BoxFuture;
 use myelin_core::Result;
 use myelin_core::keys::{claim, query, remote_device_lists};
 use myelin_core::ports::{Remote, Wish};
+use myelin_core::replicas::Note;
 use myelin_core::rooms::append::Draft;
 use myelin_core::rooms::cache::Room;
 use myelin_core::rooms::directory::{Listing, Search};
@@ -101,9 +102,14 @@ impl Remote for Federation {
         self.sender.presence(user_pk);
     }
 
-    fn hear(&self, note: &str) {
-        if let Some(server) = self.client.backoff.hear(note) {
-            self.sender.wake(&server);
+    fn hear(&self, note: Note<'_>) {
+        match note {
+            Note::Told { text, .. } => {
+                if let Some(server) = self.client.backoff.hear(text) {
+                    self.sender.wake(&server);
+                }
+            }
+            Note::SomeWereMissed => self.look_who_is_back(),
         }
     }
 

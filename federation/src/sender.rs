@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     retry: Notify,
     /// Destinations whose backlog is to be noted before the position moves on.
     position: Mutex<Position>,
+    /// One writes the position down at a time, so that what the database knows is what is said here.
+    saving: tokio::sync::Mutex<()>,
     turns: Mutex<HashMap<OwnedServerName, Arc<tokio::sync::Mutex<()>>>>,
     /// By what the transactions of this process are told from those of others.
     run: String,
@@ -75,6 +77,7 @@ impl Sender {
             retries: Mutex::default(),
             retry: Notify::new(),
             position: Mutex::default(),
+            saving: tokio::sync::Mutex::default(),
             turns: Mutex::default(),
             run,
             transactions: Default::default(),

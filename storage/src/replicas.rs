@@ -144,6 +144,17 @@ pub async fn tell(connection: &mut Connection, text: &str) -> Result<()> {
     connection.all(TELL, args![text]).await.map(drop)
 }
 
+/// Tells everybody something once the transaction is committed, and never otherwise. Notes come in the order of their
+/// commits; their times may not. The text must be shorter than 7,900 bytes.
+pub async fn tell_with(tx: &mut Tx, text: &str) -> Result<()> {
+    const TELL: Sql = Sql::per(
+        "SELECT $1",
+        "SELECT pg_notify('myelin_notes', \
+         (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint::text || ' ' || $1)",
+    );
+    tx.all(TELL, args![text]).await.map(drop)
+}
+
 /// The numbered batches of processes that are not in touch: (name, batch).
 pub async fn gone(connection: &mut Connection, own: &str) -> Result<Vec<(String, i64)>> {
     const GONE: Sql = Sql::per(

@@ -250,6 +250,7 @@ pub(super) async fn audience(inner: &Inner, event: &Stored) -> Result<Audience> 
 
 /// Writes down up to where every server has everything, or is noted to be behind.
 pub(super) async fn save(inner: &Arc<Inner>) -> Result<()> {
+    let _saving = inner.saving.lock().await;
     // In this order: whoever is told of something for the first time meanwhile is told of what comes behind.
     let mut position = inner.position.lock().dispatched;
     let all: Vec<_> = inner.destinations.lock().values().cloned().collect();

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use hyper::Method;
-use myelin_storage::federation::outbox;
-use myelin_storage::log;
+use myelin_storage::federation::{destinations, outbox};
 use myelin_storage::statement::Sql;
+use myelin_storage::{log, testing};
 use serde_json::{Value, json};
 
 use crate::pair::{Pair, each_pair};
@@ -117,29 +117,6 @@ async fn what_stands_behind_a_gap_is_no_news() {
     .await;
 }
 
-/// Makes the database of the second server, which is SQLite's, refuse something until there is room again.
-async fn no_room(pair: &Pair, trigger: &'static str) {
-    let committer = &pair.two.cores[0].commit;
-    let done = committer
-        .run(move |tx| Box::pin(async move { Ok(tx.run(Sql::both(trigger), &[]).await.map(drop)?) }));
-    done.await.unwrap();
-}
-
-/// There is room again.
-async fn room_again(pair: &Pair) {
-    let committer = &pair.two.cores[0].commit;
-    let done = committer.run(|tx| Box::pin(async move { Ok(log::set_meta(tx, "test_room", "yes").await?) }));
-    done.await.unwrap();
-}
-
-const NO_MESSAGES: &str = "CREATE TRIGGER no_room BEFORE INSERT ON to_device \
-    WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'test_room') BEGIN SELECT RAISE(ABORT, 'no room'); END";
-const NO_DELETION: &str = "CREATE TRIGGER no_room BEFORE DELETE ON outbox \
-    WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'test_room') BEGIN SELECT RAISE(ABORT, 'no room'); END";
-
-const NO_EVENTS: &str = "CREATE TRIGGER no_room BEFORE INSERT ON events \
-    WHEN NOT EXISTS (SELECT 1 FROM meta WHERE key = 'test_room') BEGIN SELECT RAISE(ABORT, 'no room'); END";
-
 async fn to_device(setup: &Setup, from: &User, to: &str, number: usize) {
     let message = json!({ "messages": { to: { "*": { "number": number } } } });
     let path = format!("/_matrix/client/v3/sendToDevice/org.example.test/t{number}");
@@ -163,10 +140,10 @@ async fn until_message(setup: &Setup, user: &User, number: usize) -> Vec<Value> 
 async fn a_message_that_could_not_be_stored_comes_again() {
     each_pair(|pair| async move {
         let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
-        no_room(&pair, NO_MESSAGES).await;
+        pair.two.no_room("INSERT ON to_device", "TRUE").await;
         to_device(&pair.one, &alice, &bob.id, 1).await;
         until_waiting(&pair.one, &pair.two.name()).await;
-        room_again(&pair).await;
+        pair.two.room_again().await;
         try_again(&pair.one);
         assert_eq!(until_message(&pair.two, &bob, 1).await, [json!(1)]);
     })
@@ -194,13 +171,13 @@ async fn a_long_gap_whose_states_could_not_be_stored_is_told_of_again() {
         pair.two.cut().await;
         say_many(&pair.one, &alice, &room, "one", 90).await;
         pair.one.until_given_up(&pair.two.name()).await;
-        no_room(&pair, NO_EVENTS).await;
+        pair.two.no_room("INSERT ON events", "TRUE").await;
         pair.two.reconnect().await;
         try_again(&pair.one);
         // Given up it was before; now it refuses.
         until_all_know(&pair.one, &pair.two.name(), false).await;
         until_waiting(&pair.one, &pair.two.name()).await;
-        room_again(&pair).await;
+        pair.two.room_again().await;
         try_again(&pair.one);
         for turn in 0.. {
             let texts = texts(&pair.two, &bob, &room).await;
@@ -231,11 +208,11 @@ async fn until_all_know(setup: &Setup, name: &str, away: bool) {
 async fn what_could_not_be_noted_as_told_is_told_again_and_comes_once() {
     each_pair(|pair| async move {
         let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
-        no_room(&pair, NO_DELETION).await;
+        pair.two.no_room("DELETE ON outbox", "TRUE").await;
         to_device(&pair.two, &bob, &alice.id, 1).await;
         assert_eq!(until_message(&pair.one, &alice, 1).await, [json!(1)]);
         until_waiting(&pair.two, &pair.one.name()).await;
-        room_again(&pair).await;
+        pair.two.room_again().await;
         try_again(&pair.two);
         let database = &pair.two.cores[0].database;
         for turn in 0.. {
@@ -350,6 +327,34 @@ async fn who_is_back_may_speak_to_any_replica() {
             myelin_federation::origin::spoke(replica, &two).await;
             pair.two.until_seen(&bob, &room, &text).await;
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_back_is_found_by_replicas_that_were_not_told() {
+    each_pair(|pair| async move {
+        let [first, second] = &pair.one.cores[..] else { return };
+        let (alice, bob) = (pair.one.register("alice").await, pair.two.register("bob").await);
+        let room = pair.one.create_room(&alice, json!({ "preset": "public_chat" })).await;
+        ok(pair.two.join_by(&bob, &room, &pair.one.name()).await);
+        pair.two.cut().await;
+        pair.one.say(&alice, &room, "while it was away").await;
+        let two = pair.two.name();
+        until_all_know(&pair.one, &two, true).await;
+        pair.two.reconnect().await;
+        // As when who heard of it told the others, and none of them was in touch.
+        let noted = two.clone();
+        let written =
+            first.commit.run(move |tx| Box::pin(async move { Ok(destinations::answers(tx, &noted).await?) }));
+        written.await.unwrap();
+        until_all_know(&pair.one, &two, true).await;
+        for (by, of) in [(first, second), (second, first)] {
+            // Who was cut itself finds that out by its next questions.
+            while testing::cut(&by.database, of.database.replica()).await.is_err() {}
+        }
+        until_all_know(&pair.one, &two, false).await;
+        pair.two.until_seen(&bob, &room, "while it was away").await;
     })
     .await;
 }

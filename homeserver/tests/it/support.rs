@@ -22,7 +22,8 @@ use myelin_core::{
     ports::{Clock, SystemClock, SystemRandom, random_device_id},
 };
 use myelin_federation::Federation;
-use myelin_storage::testing;
+use myelin_storage::statement::Sql;
+use myelin_storage::{log, testing};
 use parking_lot::Mutex;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -244,6 +245,26 @@ impl Setup {
             stop.send_replace(true);
             task.await.unwrap();
         }
+    }
+
+    /// Makes the server's database, which is SQLite's, refuse something until there is room again: what a trigger says,
+    /// such as `INSERT ON events`, and when.
+    pub async fn no_room(&self, what: &str, when: &str) {
+        let trigger = format!(
+            "CREATE TRIGGER no_room BEFORE {what} WHEN ({when}) AND NOT EXISTS \
+             (SELECT 1 FROM meta WHERE key = 'test_room') BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        );
+        let sql = Sql::both(Box::leak(trigger.into_boxed_str()));
+        let commit = &self.cores[0].commit;
+        let done = commit.run(move |tx| Box::pin(async move { Ok(tx.run(sql, &[]).await.map(drop)?) }));
+        done.await.unwrap();
+    }
+
+    /// There is room again.
+    pub async fn room_again(&self) {
+        let commit = &self.cores[0].commit;
+        let done = commit.run(|tx| Box::pin(async move { Ok(log::set_meta(tx, "test_room", "yes").await?) }));
+        done.await.unwrap();
     }
 
     /// No statement may read a table from end to end that grows.
