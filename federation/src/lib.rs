@@ -57,7 +57,7 @@ impl Federation {
             client,
             keys,
             sender,
-            joining: join::joining::Joining::default(),
+            joining: join::joining::Joining::new(&*server.random),
             device_lists: Renewals::new(server.clone()),
             own: own.clone(),
         });

@@ -108,6 +108,7 @@ impl Remote for Federation {
                 if let Some(server) = self.client.backoff.hear(text) {
                     self.sender.wake(&server);
                 }
+                self.hear_of_join(text);
             }
             Note::SomeWereMissed => self.look_who_is_back(),
         }
