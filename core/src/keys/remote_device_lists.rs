@@ -313,7 +313,7 @@ fn device(
     }
     keys.remove("unsigned");
     let json = text(&keys).ok()?;
-    let display_name = display_name.filter(|name| is_good(name));
+    let display_name = display_name.map(|name| name.replace('\0', "")).filter(|name| is_good(name));
     Some(DeviceKeysRow { user_pk, device_id: id.to_string(), display_name, json })
 }
 

@@ -17,8 +17,8 @@ mod template;
 mod trees;
 
 use crate::error::{Error, Result};
-use crate::events::canonical;
 use crate::events::pdu::Pdu;
+use crate::events::{can_be_id, canonical};
 use crate::rooms::cache::{Room, Snapshot};
 use crate::rooms::relations;
 use crate::server::Server;
@@ -290,7 +290,7 @@ async fn relation(
 ) -> Result<Option<(i64, String, String, i64, String, i64)>> {
     let Some(relation) = relations::relation(pdu.content.get()) else { return Ok(None) };
     let (Some(rel_type), Some(target)) = (relation.rel_type, relation.event_id) else { return Ok(None) };
-    if rel_type.contains('\0') || target.as_str().contains('\0') {
+    if !can_be_id(&rel_type) || !can_be_id(target.as_str()) {
         return Ok(None);
     }
     let sender = server.ids.user(pdu.sender.as_str()).await?;

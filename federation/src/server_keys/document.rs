@@ -1,5 +1,6 @@
 //! The document in which a server publishes its keys.
 
+use myelin_core::events::can_be_id;
 use myelin_storage::federation::server_keys::KeyRow;
 use ruma::ServerName;
 use ruma::api::federation::discovery::ServerSigningKeys;
@@ -51,6 +52,10 @@ pub fn check(server: &ServerName, json: &str) -> Result<Checked, String> {
     }
     if keys.verify_keys.len() + keys.old_verify_keys.len() > MOST_KEYS {
         return Err(format!("it has more than {MOST_KEYS} keys"));
+    }
+    let mut ids = keys.verify_keys.keys().chain(keys.old_verify_keys.keys());
+    if !ids.all(|id| can_be_id(id.as_str())) {
+        return Err("a key has an id that can't be stored".to_owned());
     }
     let set: PublicKeySet = keys.verify_keys.into_iter().map(|(id, key)| (id.to_string(), key.key)).collect();
     if set.is_empty() {

@@ -1,6 +1,7 @@
 //! Events that no honest server sends: of other rooms, too large, malformed, without end, in thousands of branches.
 
 use hyper::Method;
+use myelin_core::ports::{SystemRandom, random_text};
 use serde_json::{Value, json};
 
 use crate::pair::each_pair;
@@ -133,6 +134,34 @@ async fn questions_to_a_server_that_never_tells_all_come_to_an_end() {
         let path = format!("/_matrix/client/v3/rooms/{room}/event/{id}");
         assert_eq!(pair.one.get(&path, &*alice.token).await.0, 404, "it cannot be judged");
         pair.one.say(&alice, &room, "life goes on").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_too_long_for_a_database_split_no_room() {
+    each_pair(|pair| async move {
+        let stranger = Stranger::start(53).await;
+        let alice = pair.one.register("alice").await;
+        let room = pair.one.create_room(&alice, open()).await;
+        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        // They can't be packed into less.
+        let long = random_text(&SystemRandom, 6_000);
+        let far = format!("${long}");
+        let related = |kind: &str, to: &str| json!({ "m.relates_to": { "rel_type": kind, "event_id": to } });
+        let (first, by_kind) =
+            visit.event("org.example", None, related(&long, &visit.join), &[&visit.join], 1);
+        let (second, by_id) = visit.event("org.example", None, related("m.thread", &far), &[&first], 2);
+        let (third, redacts) =
+            visit.event("m.room.redaction", None, json!({ "redacts": far }), &[&second], 3);
+        let (_, last) = visit.event("m.room.message", None, say("we are all here"), &[&third], 4);
+        // Some are told, the others lie in a gap.
+        let answer = visit.send(&[&by_kind]).await;
+        assert_eq!(answer[&first], json!({}), "{answer}");
+        visit.has_missing(&[&by_id, &redacts]);
+        let answer = visit.send(&[&last]).await;
+        assert!(!answer.to_string().contains("error"), "{answer}");
+        pair.one.until_seen(&alice, &room, "we are all here").await;
     })
     .await;
 }

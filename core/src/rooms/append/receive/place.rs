@@ -4,9 +4,9 @@ use super::check::Checked;
 use super::near::Near;
 use super::{Arrival, Received, Step, ToldBy};
 use crate::error::{Error, Result};
-use crate::events::canonical;
 use crate::events::pdu::Pdu;
 use crate::events::redaction;
+use crate::events::{can_be_id, canonical};
 use crate::rooms::append::plan::Plan;
 use crate::rooms::append::trees::Trees;
 use crate::rooms::append::{change, relation, row};
@@ -242,7 +242,7 @@ impl Placing<'_> {
 
     /// Notes which previous events are missing, and that this one no longer is. Says whether others follow it already.
     async fn close_gaps(&mut self, pdu: &Pdu) -> Result<bool> {
-        for id in &self.near.missing {
+        for id in self.near.missing.iter().filter(|id| can_be_id(id.as_str())) {
             self.changes.gaps.push((self.room.pk, id.to_string(), pdu.pk));
         }
         if self.is_unheard_of() {
@@ -323,7 +323,7 @@ impl Placing<'_> {
 
     /// What the event redacts, and its redacted form if it was redacted before it came.
     async fn redactions(&mut self, pdu: &Pdu) -> Result<Option<Pdu>> {
-        if let Some(target_id) = pdu.redacts.as_ref().filter(|id| !id.as_str().contains('\0')) {
+        if let Some(target_id) = pdu.redacts.as_ref().filter(|id| can_be_id(id.as_str())) {
             let target = self.server.rooms.event_by_id(target_id).await?;
             let target = target.filter(|target| target.room_pk == self.room.pk);
             let applies = match &target {
