@@ -60,7 +60,7 @@ impl Federation {
     /// Joins a room.
     pub(crate) async fn join_room<'a>(&'a self, wish: Wish<'a>) -> Result<()> {
         let turn = self.joining.begin(wish.room_id).await;
-        let announced = self.joining.announce(&self.server, wish.room_id);
+        let announced = self.announce_join(wish.room_id);
         let joined = self.through(wish.via, |server| Box::pin(self.join_by(server, wish))).await;
         drop(announced);
         let held = self.joining.end(wish.room_id, turn);

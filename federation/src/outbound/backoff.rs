@@ -5,22 +5,27 @@
 //! not ask a thousand dead servers at once.
 //!
 //! **Among replicas** one sends, and a server that is back may speak to another. So whoever writes down that a server is
-//! away or back tells the others in the same transaction ([`Backoff::hear`]): what they know is what the table says.
-//! Who was out of touch reads the table anew ([`Backoff::recall`]).
+//! away or back tells all in the same transaction ([`Backoff::hear`]). Each replica takes what it hears, its own notes
+//! too, in the order of the commits, and so knows what the table says; who was out of touch reads the table anew
+//! ([`Backoff::recall`]). What a replica has found out itself counts for it from that moment on, until it has heard that
+//! it was written.
 
 use myelin_core::ports::random_text;
 use myelin_core::server::Server;
 use myelin_storage::federation::destinations::{self, Failing};
-use myelin_storage::replicas;
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The shortest time, in milliseconds.
 const FIRST: i64 = 10_000;
 /// The longest.
 const LONGEST: i64 = 24 * 3_600_000;
+
+/// The time until the table is read again that changed while it was read.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// How long a server is left alone that has been away for so long, in milliseconds.
 fn pause(away: i64) -> i64 {
@@ -43,49 +48,105 @@ pub struct Backoff {
 
 #[derive(Default)]
 struct Known {
-    failing: HashMap<OwnedServerName, Failing>,
-    /// What this process has found out and the database does not say yet.
-    unwritten: HashMap<OwnedServerName, Finding>,
-    /// Findings of this process so far.
-    findings: u64,
-    /// Notes of others so far.
-    heard: u64,
+    /// What the table says.
+    table: HashMap<OwnedServerName, Failing>,
+    /// What this process has found out since.
+    findings: HashMap<OwnedServerName, Finding>,
+    /// Findings so far.
+    number: u64,
+    /// Changes of the table so far, as far as they were heard of.
+    changes: u64,
 }
 
 /// What this process has found out about a server.
 struct Finding {
     number: u64,
-    /// It is being written down. Otherwise that has failed, and waits for the next occasion.
-    under_way: bool,
+    /// How it is away, if it is.
+    row: Option<Failing>,
+    stage: Stage,
+}
+
+/// How far a finding has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It is being written down.
+    UnderWay,
+    /// It could not be, and waits for the next occasion.
+    Refused,
+    /// It is in the table. The note that says so is on its way.
+    Written,
 }
 
 impl Known {
-    /// Something was found out about a server; gives its number.
-    fn found(&mut self, name: &ServerName) -> u64 {
-        self.findings += 1;
-        self.unwritten.insert(name.to_owned(), Finding { number: self.findings, under_way: true });
-        self.findings
-    }
-
-    /// That was written down, or could not be.
-    fn written(&mut self, name: &ServerName, number: u64, is_written: bool) {
-        match self.unwritten.get_mut(name) {
-            Some(finding) if finding.number == number && !is_written => finding.under_way = false,
-            Some(finding) if finding.number == number => drop(self.unwritten.remove(name)),
-            _ => {}
+    /// How a server is away, if it is.
+    fn get(&self, name: &ServerName) -> Option<&Failing> {
+        match self.findings.get(name) {
+            Some(finding) => finding.row.as_ref(),
+            None => self.table.get(name),
         }
     }
 
-    /// Takes what the table says, except where this process knows better; gives the servers that are back.
-    fn take(&mut self, mut rows: HashMap<OwnedServerName, Failing>) -> Vec<OwnedServerName> {
-        for name in self.unwritten.keys() {
-            match self.failing.remove(name) {
-                Some(row) => drop(rows.insert(name.clone(), row)),
-                None => drop(rows.remove(name)),
+    /// Something was found out about a server, which has to be written down; gives its number.
+    fn found(&mut self, name: &ServerName, row: Option<Failing>) -> u64 {
+        self.number += 1;
+        let finding = Finding { number: self.number, row, stage: Stage::UnderWay };
+        self.findings.insert(name.to_owned(), finding);
+        self.number
+    }
+
+    /// The table has changed.
+    fn changed(&mut self, name: OwnedServerName, row: Option<Failing>) {
+        self.changes += 1;
+        match row {
+            Some(row) => drop(self.table.insert(name, row)),
+            None => drop(self.table.remove(&name)),
+        }
+    }
+
+    /// A finding is in the table. Where that is told, it counts until it is heard.
+    fn written(&mut self, name: &ServerName, number: u64, is_told: bool) {
+        let Some(finding) = self.findings.get_mut(name).filter(|finding| finding.number == number) else {
+            return;
+        };
+        if is_told {
+            finding.stage = Stage::Written;
+        } else if let Some(finding) = self.findings.remove(name) {
+            self.changed(name.to_owned(), finding.row);
+        }
+    }
+
+    fn refused(&mut self, name: &ServerName, number: u64) {
+        if let Some(finding) = self.findings.get_mut(name).filter(|finding| finding.number == number) {
+            finding.stage = Stage::Refused;
+        }
+    }
+
+    /// Findings that are in the table, with their numbers.
+    fn all_written(&self) -> Vec<(OwnedServerName, u64)> {
+        let written = self.findings.iter().filter(|(_, finding)| finding.stage == Stage::Written);
+        written.map(|(name, finding)| (name.clone(), finding.number)).collect()
+    }
+
+    /// Takes the whole table, which has these findings; gives the servers that are back.
+    fn take(
+        &mut self,
+        table: HashMap<OwnedServerName, Failing>,
+        written: &[(OwnedServerName, u64)],
+    ) -> Vec<OwnedServerName> {
+        let mut before: Vec<OwnedServerName> =
+            self.table.keys().chain(self.findings.keys()).cloned().collect();
+        before.retain(|name| self.get(name).is_some());
+        for (name, number) in written {
+            if self.findings.get(name).is_some_and(|finding| finding.number == *number) {
+                self.findings.remove(name);
             }
         }
-        let before = std::mem::replace(&mut self.failing, rows);
-        before.into_keys().filter(|name| !self.failing.contains_key(name)).collect()
+        self.changes += 1;
+        self.table = table;
+        before.sort_unstable();
+        before.dedup();
+        before.retain(|name| self.get(name).is_none());
+        before
     }
 }
 
@@ -100,25 +161,31 @@ impl Backoff {
     /// Reads anew what the database knows, after notes may have been missed; gives the servers that are back.
     pub(crate) async fn recall(&self, server: &Server) -> myelin_core::Result<Vec<OwnedServerName>> {
         loop {
-            let heard = self.known.lock().heard;
+            let (changes, written) = {
+                let known = self.known.lock();
+                (known.changes, known.all_written())
+            };
             let rows = destinations::failing(&mut server.database.read().await?).await?;
             let named = |row: Failing| Some((OwnedServerName::try_from(row.server.as_str()).ok()?, row));
-            let mut known = self.known.lock();
-            // What was heard meanwhile may be newer than what was read.
-            if known.heard == heard {
-                return Ok(known.take(rows.into_iter().filter_map(named).collect()));
+            {
+                let mut known = self.known.lock();
+                if known.changes == changes {
+                    return Ok(known.take(rows.into_iter().filter_map(named).collect(), &written));
+                }
             }
+            // What was heard meanwhile may be newer than what was read.
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
     /// When a server may be asked again; `None` where it may be now.
     pub fn until(&self, name: &ServerName, now: i64) -> Option<i64> {
-        self.known.lock().failing.get(name).filter(|row| is_left_alone(row, now)).map(|row| row.retry_ts)
+        self.known.lock().get(name).filter(|row| is_left_alone(row, now)).map(|row| row.retry_ts)
     }
 
     /// Whether a server did not answer last time.
     pub fn has_failed(&self, name: &ServerName) -> bool {
-        self.known.lock().failing.contains_key(name)
+        self.known.lock().get(name).is_some()
     }
 
     /// A server did not answer. `spread` is a number from 0 to 255, by which the times of many servers differ.
@@ -126,20 +193,16 @@ impl Backoff {
         let now = server.now_ms();
         let number = {
             let mut known = self.known.lock();
-            let row = known.failing.entry(name.to_owned()).or_insert_with(|| Failing {
-                server: name.to_string(),
-                since_ts: now,
-                retry_ts: 0,
-                interval_ms: 0,
-            });
-            if is_left_alone(row, now) {
+            let since_ts = match known.get(name) {
                 // Another request found out first.
-                return;
-            }
-            row.since_ts = row.since_ts.min(now);
-            row.interval_ms = pause(now - row.since_ts);
-            row.retry_ts = now + row.interval_ms + row.interval_ms * i64::from(spread) / 1_024;
-            known.found(name)
+                Some(row) if is_left_alone(row, now) => return,
+                Some(row) => row.since_ts.min(now),
+                None => now,
+            };
+            let interval_ms = pause(now - since_ts);
+            let retry_ts = now + interval_ms + interval_ms * i64::from(spread) / 1_024;
+            let row = Failing { server: name.to_string(), since_ts, retry_ts, interval_ms };
+            known.found(name, Some(row))
         };
         self.write_down(server, name, number).await;
     }
@@ -148,41 +211,51 @@ impl Backoff {
     pub async fn answered(&self, server: &Server, name: &ServerName) {
         let number = {
             let mut known = self.known.lock();
-            let was_away = known.failing.remove(name).is_some();
-            if !was_away && known.unwritten.get(name).is_none_or(|finding| finding.under_way) {
+            let is_refused = known.findings.get(name).is_some_and(|finding| finding.stage == Stage::Refused);
+            if !is_refused && known.get(name).is_none() {
                 return;
             }
-            known.found(name)
+            known.found(name, None)
         };
         self.write_down(server, name, number).await;
     }
 
-    /// Writes down what is known of a server, and tells the other replicas. Goes on where the caller goes away.
+    /// Writes down what was found out about a server, and tells the replicas. Goes on where the caller goes away.
     async fn write_down(&self, server: &Server, name: &ServerName, number: u64) {
         let (known, own, name) = (self.known.clone(), self.own.clone(), name.to_owned());
-        let (commit, others) = (server.commit.clone(), server.replicas.are_there());
+        let (commit, replicas) = (server.commit.clone(), server.replicas.clone());
         let done = tokio::spawn(async move {
-            let (now_known, about) = (known.clone(), name.clone());
+            let (findings, about) = (known.clone(), name.clone());
             let written = commit.run(move |tx| {
                 Box::pin(async move {
-                    // As it is now: what was found out may have been overtaken.
-                    let row = now_known.lock().failing.get(&about).cloned();
+                    // The newest: commits need not come in the order of what was found.
+                    let newest = findings
+                        .lock()
+                        .findings
+                        .get(&about)
+                        .map(|newest| (newest.number, newest.row.clone()));
+                    let Some((number, row)) = newest else { return Ok(None) };
                     match &row {
                         Some(row) => destinations::put_failing(tx, row).await?,
                         None => destinations::answers(tx, about.as_str()).await?,
                     }
-                    if others {
-                        let text = row.map_or_else(|| back(&own, &about), |row| away(&own, &row));
-                        replicas::tell_with(tx, &text).await?;
+                    let is_told = replicas.are_there();
+                    if is_told {
+                        let who = format!("{own} {number}");
+                        let text = row.map_or_else(|| back(&who, &about), |row| away(&who, &row));
+                        myelin_storage::replicas::tell_with(tx, &text).await?;
                     }
-                    Ok(())
+                    Ok(Some((number, is_told)))
                 })
             });
-            let written = written.await;
-            if let Err(error) = &written {
-                tracing::debug!(%error, server = %name, "whether a server answers was not written down");
+            match written.await {
+                Ok(None) => {}
+                Ok(Some((number, is_told))) => known.lock().written(&name, number, is_told),
+                Err(error) => {
+                    tracing::debug!(%error, server = %name, "whether a server answers was not written down");
+                    known.lock().refused(&name, number);
+                }
             }
-            known.lock().written(&name, number, written.is_ok());
         });
         if let Err(error) = done.await {
             tracing::debug!(%error, "whether a server answers is written down no more");
@@ -191,100 +264,148 @@ impl Backoff {
 
     /// Takes what a replica tells; gives the server that is back, if it tells of that.
     pub(crate) fn hear(&self, note: &str) -> Option<OwnedServerName> {
-        let (by, name, row) = read(note)?;
-        if by == self.own {
-            return None;
-        }
+        let Heard { by, number, name, row } = read(note)?;
         let mut known = self.known.lock();
-        known.heard += 1;
-        let Some(row) = row else {
-            known.failing.remove(&name);
-            return Some(name);
+        let is_away = row.is_some();
+        known.changed(name.clone(), row);
+        let is_over = |finding: &Finding| match by == self.own {
+            true => finding.number == number,
+            // It is older than what the other one found out.
+            false => finding.stage == Stage::Refused,
         };
-        if !known.unwritten.contains_key(&name) {
-            known.failing.insert(name, row);
+        if known.findings.get(&name).is_some_and(is_over) {
+            known.findings.remove(&name);
         }
-        None
+        (!is_away && known.get(&name).is_none()).then_some(name)
     }
 }
 
-/// What a replica tells of a server that does not answer: `away REPLICA SINCE UNTIL INTERVAL SERVER`.
-fn away(own: &str, row: &Failing) -> String {
+/// What a replica tells of a server that does not answer: `away REPLICA NUMBER SINCE UNTIL INTERVAL SERVER`.
+fn away(who: &str, row: &Failing) -> String {
     let Failing { server, since_ts, retry_ts, interval_ms } = row;
-    format!("away {own} {since_ts} {retry_ts} {interval_ms} {server}")
+    format!("away {who} {since_ts} {retry_ts} {interval_ms} {server}")
 }
 
-/// What it tells of one that answers again: `back REPLICA SERVER`.
-fn back(own: &str, name: &ServerName) -> String {
-    format!("back {own} {name}")
+/// What it tells of one that answers again: `back REPLICA NUMBER SERVER`.
+fn back(who: &str, name: &ServerName) -> String {
+    format!("back {who} {name}")
 }
 
-/// Who tells of which server; with how it is away, if it is.
-fn read(note: &str) -> Option<(&str, OwnedServerName, Option<Failing>)> {
+/// What a replica tells.
+struct Heard<'a> {
+    by: &'a str,
+    number: u64,
+    name: OwnedServerName,
+    row: Option<Failing>,
+}
+
+fn read(note: &str) -> Option<Heard<'_>> {
     let mut words = note.split(' ');
-    let (kind, by) = (words.next()?, words.next()?);
-    let row = match kind {
-        "back" => None,
-        "away" => {
-            let mut number = || words.next()?.parse().ok();
-            let (since_ts, retry_ts, interval_ms) = (number()?, number()?, number()?);
-            Some(Failing { server: String::new(), since_ts, retry_ts, interval_ms })
-        }
-        _ => return None,
-    };
+    let kind = words.next().filter(|kind| ["away", "back"].contains(kind))?;
+    let (by, number) = (words.next()?, words.next()?.parse().ok()?);
+    let mut times = || words.next()?.parse().ok();
+    let times = if kind == "away" { Some((times()?, times()?, times()?)) } else { None };
     let name = OwnedServerName::try_from(words.next()?).ok()?;
-    let row = row.map(|row| Failing { server: name.to_string(), ..row });
-    Some((by, name, row))
+    let server = name.to_string();
+    let row =
+        times.map(|(since_ts, retry_ts, interval_ms)| Failing { server, since_ts, retry_ts, interval_ms });
+    Some(Heard { by, number, name, row })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn named(own: &str) -> Backoff {
-        Backoff { known: Arc::default(), own: own.to_owned() }
+    fn backoff() -> (Backoff, OwnedServerName, Failing) {
+        let name = OwnedServerName::try_from("x.example:8448").unwrap();
+        let row = Failing { server: name.to_string(), ..row(1_020_000) };
+        (Backoff { known: Arc::default(), own: "b".to_owned() }, name, row)
     }
 
     #[test]
     fn what_replicas_tell_each_other_is_understood() {
-        let backoff = named("b");
-        let name = OwnedServerName::try_from("x.example:8448").unwrap();
-        let row = Failing { server: name.to_string(), ..row(1_020_000) };
-        assert_eq!(backoff.hear(&away("a", &row)), None);
+        let (backoff, name, row) = backoff();
+        assert_eq!(backoff.hear(&away("a 1", &row)), None);
         assert_eq!(backoff.until(&name, 1_000_001), Some(1_020_000));
-        for note in
-            ["", "away", "away a 1 2 x.example:8448", "away a 1 2 3 ", "typing 1 2 3", "back a ", "back ?"]
-        {
+        for note in [
+            "",
+            "away",
+            "away a 1 1 2 x.example:8448",
+            "away a 1 1 2 3 ",
+            "typing 1 2 3",
+            "back a 2 ",
+            "back a x.example:8448",
+            "back ?",
+        ] {
             assert_eq!(backoff.hear(note), None, "{note}");
         }
-        assert_eq!(backoff.hear(&back("b", &name)), None, "what it told itself is nothing new");
         assert!(backoff.has_failed(&name));
-        assert_eq!(backoff.hear(&back("a", &name)), Some(name.clone()));
+        assert_eq!(backoff.hear(&back("a 2", &name)), Some(name.clone()));
         assert!(!backoff.has_failed(&name));
     }
 
     #[test]
-    fn what_is_not_written_yet_is_worth_more_than_what_is() {
-        let backoff = named("b");
-        let names = ["a", "b", "c"].map(|name| OwnedServerName::try_from(name).unwrap());
-        let [back_since, away_since, back_elsewhere] = &names;
+    fn what_was_found_out_counts_until_it_is_heard() {
+        let (backoff, name, row) = backoff();
+        backoff.hear(&away("a 1", &row));
+        let first = backoff.known.lock().found(&name, None);
+        // Another one says the contrary, before or after what was found out is written.
+        backoff.hear(&away("a 2", &row));
+        assert!(!backoff.has_failed(&name));
+        backoff.known.lock().written(&name, first, true);
+        backoff.hear(&away("a 3", &row));
+        assert!(!backoff.has_failed(&name));
+        backoff.hear(&back(&format!("b {first}"), &name));
+        assert!(!backoff.has_failed(&name));
+        backoff.hear(&away("a 4", &row));
+        assert!(backoff.has_failed(&name), "that came after it");
+
+        // The note of an earlier finding ends no later one.
+        let first = backoff.known.lock().found(&name, None);
+        let second = backoff.known.lock().found(&name, Some(row.clone()));
+        backoff.known.lock().written(&name, second, true);
+        backoff.hear(&back(&format!("b {first}"), &name));
+        assert!(backoff.has_failed(&name));
+        backoff.hear(&away(&format!("b {second}"), &row));
+        assert!(backoff.has_failed(&name));
+        assert!(backoff.known.lock().findings.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_written_waits_for_better_news() {
+        let (backoff, name, row) = backoff();
+        let number = backoff.known.lock().found(&name, Some(row.clone()));
+        backoff.known.lock().refused(&name, number);
+        assert!(backoff.has_failed(&name));
+        assert_eq!(backoff.hear(&back("a 1", &name)), Some(name.clone()));
+        assert!(!backoff.has_failed(&name));
+        // Alone nobody tells it back.
+        let number = backoff.known.lock().found(&name, Some(row));
+        backoff.known.lock().written(&name, number, false);
+        assert!(backoff.has_failed(&name));
+        assert!(backoff.known.lock().findings.is_empty());
+    }
+
+    #[test]
+    fn what_the_table_says_counts_where_nothing_newer_was_found() {
+        let backoff = backoff().0;
+        let names = ["a", "b", "c", "d"].map(|name| OwnedServerName::try_from(name).unwrap());
+        let [back_since, away_since, back_elsewhere, told] = &names;
         let table = |names: &[&OwnedServerName]| -> HashMap<OwnedServerName, Failing> {
             names.iter().map(|name| ((*name).clone(), row(1))).collect()
         };
         let mut known = backoff.known.lock();
-        known.failing = table(&[away_since, back_elsewhere]);
-        let number = known.found(back_since);
-        known.found(away_since);
-        assert!(known.take(table(&[back_since])).iter().eq([back_elsewhere]));
-        assert!(known.failing.keys().eq([away_since]));
-        // What could not be written stays known until it is.
-        known.written(back_since, number, false);
-        assert!(known.take(table(&[back_since])).is_empty());
-        let again = known.found(back_since);
-        known.written(back_since, number, true);
-        assert!(known.unwritten.contains_key(back_since), "that was the one before");
-        known.written(back_since, again, true);
-        assert!(!known.unwritten.contains_key(back_since));
+        known.table = table(&[back_since, back_elsewhere]);
+        known.found(back_since, None);
+        known.found(away_since, Some(row(1)));
+        let number = known.found(told, Some(row(1)));
+        known.written(told, number, true);
+        let written = known.all_written();
+        assert_eq!(written, [(told.clone(), number)]);
+        let back = known.take(table(&[back_since]), &written);
+        assert_eq!(back, [back_elsewhere.clone(), told.clone()]);
+        let away = names.iter().filter(|name| known.get(name).is_some());
+        assert!(away.eq([away_since]));
     }
 
     fn row(retry_ts: i64) -> Failing {

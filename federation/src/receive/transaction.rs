@@ -100,7 +100,7 @@ impl Federation {
     async fn pdu(&self, origin: &ServerName, pdu: &RawValue) -> Result<Option<Judged>> {
         let Ok(event) = canonical::parse(pdu.get()) else { return Ok(None) };
         let Some(room_id) = room_of(&event) else { return Ok(None) };
-        let Some(event) = self.joining.settled(&room_id, origin, event).await else { return Ok(None) };
+        let Some(event) = self.joined(&room_id, origin, event).await? else { return Ok(None) };
         self.room_event(origin, &room_id, event).await
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use hyper::Method;
+use myelin_federation::Federation;
 use myelin_storage::federation::{destinations, outbox};
 use myelin_storage::statement::Sql;
 use myelin_storage::{log, testing};
@@ -194,14 +195,24 @@ async fn a_long_gap_whose_states_could_not_be_stored_is_told_of_again() {
 /// Waits until all replicas know that a server is away, or that it is not.
 async fn until_all_know(setup: &Setup, name: &str, away: bool) {
     let name = ruma::OwnedServerName::try_from(name).unwrap();
+    until_all(setup, |federation| federation.client.backoff.has_failed(&name) == away).await;
+}
+
+/// Waits until all replicas leave a server alone for some minutes.
+async fn until_left_alone(setup: &Setup, name: &str) {
+    let name = ruma::OwnedServerName::try_from(name).unwrap();
+    let soon = setup.cores[0].now_ms() + 5 * 60_000;
+    until_all(setup, |federation| federation.client.backoff.until(&name, soon).is_some()).await;
+}
+
+async fn until_all(setup: &Setup, knows: impl Fn(&Federation) -> bool) {
     for _ in 0..400 {
-        let mut federations = setup.federations.iter().flatten();
-        if federations.all(|federation| federation.client.backoff.has_failed(&name) == away) {
+        if setup.federations.iter().flatten().all(|federation| knows(federation)) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
-    panic!("not all know whether {name} is away");
+    panic!("not all know how a server is");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,6 +353,9 @@ async fn who_is_back_is_found_by_replicas_that_were_not_told() {
         pair.one.say(&alice, &room, "while it was away").await;
         let two = pair.two.name();
         until_all_know(&pair.one, &two, true).await;
+        // It was away for so long that it is not tried again by itself.
+        try_after(&pair.one, 3_600_000);
+        until_left_alone(&pair.one, &two).await;
         pair.two.reconnect().await;
         // As when who heard of it told the others, and none of them was in touch.
         let noted = two.clone();
