@@ -53,6 +53,21 @@ pub(crate) fn failed_here(error: &Error) -> bool {
     }
 }
 
+/// What another server tells is not taken in: logs why, or gives the error back where this server failed and has to be
+/// told again. Damage is worth an operator's attention.
+///
+/// # Errors
+/// That one, where [`failed_here`].
+pub(crate) fn passed_over(error: Error, from: &ServerName, what: &str) -> Result<()> {
+    match &error {
+        _ if failed_here(&error) => return Err(error),
+        Error::Storage(inner) if inner.is_damage() => tracing::error!(%error, %from, "{what} is passed over"),
+        Error::Internal(_) => tracing::error!(%error, %from, "{what} is passed over"),
+        _ => tracing::debug!(%error, %from, "{what} is passed over"),
+    }
+    Ok(())
+}
+
 /// The events that an event follows.
 pub(crate) fn previous(event: &CanonicalJsonObject) -> impl Iterator<Item = OwnedEventId> {
     let all = event.get("prev_events").and_then(CanonicalJsonValue::as_array);
@@ -75,7 +90,7 @@ impl Federation {
         mut event: CanonicalJsonObject,
         told_by: ToldBy,
     ) -> Result<Received> {
-        self.ask_for_recommendation(room, &mut event).await?;
+        self.ask_for_recommendation(from, room, &mut event).await?;
         let keys = self.keys.for_event(&event, &room.rules).await?;
         let arrival = Arrival { told_by, ..Arrival::default() };
         let mut received = self.server.receive(room, event.clone(), &keys, &arrival).await?;
@@ -96,7 +111,12 @@ impl Federation {
     }
 
     /// An event that is new should bear the signature of the room's policy server; without, the core soft-fails it.
-    async fn ask_for_recommendation(&self, room: &Arc<Room>, event: &mut CanonicalJsonObject) -> Result<()> {
+    async fn ask_for_recommendation(
+        &self,
+        from: &ServerName,
+        room: &Arc<Room>,
+        event: &mut CanonicalJsonObject,
+    ) -> Result<()> {
         let root = self.server.current_root(room).await?;
         if self.server.policy_server(room, root).await?.is_none()
             || self.server.rooms.find_event(&event_id(event, room)?).await?.is_some()
@@ -105,11 +125,7 @@ impl Federation {
         }
         match self.server.recommend(room, event).await {
             Ok(_) => Ok(()),
-            Err(error) if failed_here(&error) => Err(error),
-            Err(error) => {
-                tracing::debug!(%error, room = %room.id, "an event is not recommended by the room's policy server");
-                Ok(())
-            }
+            Err(error) => passed_over(error, from, "a recommendation of the room's policy server"),
         }
     }
 }

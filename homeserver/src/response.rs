@@ -227,6 +227,7 @@ impl From<myelin_core::Error> for ApiError {
             Error::Elsewhere(text) => Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text),
             Error::Unavailable(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text),
             Error::Storage(error) if error.is_unstorable() => {
+                tracing::debug!(%error, "what a request brings can't be stored");
                 Self::invalid_param("a name or an id is too long, or holds U+0000")
             }
             Error::Storage(error) if error.is_outage() => {

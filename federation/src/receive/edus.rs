@@ -1,6 +1,6 @@
 //! EDUs of other servers. What they say about other servers' users is ignored, as is what is not known.
 
-use super::{check_id, failed_here};
+use super::{check_id, passed_over};
 use crate::Federation;
 use myelin_core::keys::remote_device_lists::{self, Update};
 use myelin_core::presence::State;
@@ -125,8 +125,7 @@ impl Federation {
                 }
                 match self.receipt(origin, &room_id, &user, data).await {
                     Ok(()) => {}
-                    Err(error) if failed_here(&error) => return Err(error),
-                    Err(error) => tracing::debug!(%error, %origin, "a receipt was left out"),
+                    Err(error) => passed_over(error, origin, "a receipt")?,
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Fetching what an event needs from the server that sent it.
 
-use super::{depth, event_id, failed_here, parse_all, previous};
+use super::{depth, event_id, parse_all, passed_over, previous};
 use crate::Federation;
 use crate::outbound::request::Patience;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -12,6 +12,7 @@ use myelin_storage::changes::OUTLIER;
 use ruma::api::federation::authorization::get_event_authorization;
 use ruma::api::federation::event::{get_event, get_missing_events, get_room_state, get_room_state_ids};
 use ruma::canonical_json::CanonicalJsonObject;
+use ruma::signatures::PublicKeyMap;
 use ruma::{OwnedEventId, ServerName, UInt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -58,38 +59,38 @@ impl Source<'_> {
         let mut events = self.gap_among(parse_all(&answer.events), missing).await?;
         events.sort_by_key(depth);
         let (keys, _) = self.federation.keys.for_events(&events, &self.room.rules).await?;
-        let mut fetches = 0;
+        let mut states = STATES;
         for event in events.into_iter().take(GAP as usize) {
-            let mut arrival = Arrival::default();
-            let mut received = server.receive(self.room, event.clone(), &keys, &arrival).await?;
-            let id = event_id(&event, self.room)?;
-            if let Received::Missing { prev, .. } = &received
-                && !prev.is_empty()
-                && fetches < STATES
-            {
-                // It stands behind the rest of the gap.
-                fetches += prev.len();
-                match self.states_after(prev).await {
-                    Ok(states) => arrival.states = states,
-                    Err(error) if failed_here(&error) => return Err(error),
-                    Err(error) => {
-                        tracing::debug!(%error, room = %self.room.id, "a state was not to be had");
-                        continue;
-                    }
-                }
-                received = server.receive(self.room, event.clone(), &keys, &arrival).await?;
+            if let Err(error) = self.gap_event(event, &keys, &mut states).await {
+                passed_over(error, self.from, "an event of a gap")?;
             }
-            if let Received::Missing { prev, .. } = &received
-                && (prev.is_empty() || !arrival.states.is_empty())
-            {
-                match self.auth_events(&id).await {
-                    Ok(()) => drop(server.receive(self.room, event, &keys, &arrival).await?),
-                    Err(error) if failed_here(&error) => return Err(error),
-                    Err(error) => {
-                        tracing::debug!(%error, room = %self.room.id, "auth events were not to be had");
-                    }
-                }
-            }
+        }
+        Ok(())
+    }
+
+    /// Takes in one event of a gap; for those that stand behind the rest of it, so many states may be asked for.
+    async fn gap_event(
+        &self,
+        event: CanonicalJsonObject,
+        keys: &PublicKeyMap,
+        states: &mut usize,
+    ) -> Result<()> {
+        let server = &self.federation.server;
+        let mut arrival = Arrival::default();
+        let mut received = server.receive(self.room, event.clone(), keys, &arrival).await?;
+        if let Received::Missing { prev, .. } = &received
+            && !prev.is_empty()
+            && *states > 0
+        {
+            *states = states.saturating_sub(prev.len());
+            arrival.states = self.states_after(prev).await?;
+            received = server.receive(self.room, event.clone(), keys, &arrival).await?;
+        }
+        if let Received::Missing { prev, .. } = &received
+            && (prev.is_empty() || !arrival.states.is_empty())
+        {
+            self.auth_events(&event_id(&event, self.room)?).await?;
+            server.receive(self.room, event, keys, &arrival).await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! through it again could give another one; one whose first attempt is still under way waits for it. Each event is
 //! judged by itself, and its failure is told by its id.
 
-use super::{check_id, event_id, failed_here, room_of, text};
+use super::{check_id, event_id, passed_over, room_of, text};
 use crate::Federation;
 use myelin_core::events::canonical;
 use myelin_core::rooms::append::receive::{Received, ToldBy};
@@ -71,8 +71,7 @@ impl Federation {
         for edu in &request.edus {
             match self.edu(&origin, edu.json().get()).await {
                 Ok(()) => {}
-                Err(error) if failed_here(&error) => return Err(error),
-                Err(error) => tracing::debug!(%error, %origin, "an EDU was left out"),
+                Err(error) => passed_over(error, &origin, "an EDU")?,
             }
         }
         self.device_lists.go_on(&origin);
@@ -111,21 +110,27 @@ impl Federation {
         room_id: &RoomId,
         event: CanonicalJsonObject,
     ) -> Result<Option<Judged>> {
-        let Some(room) = self.server.rooms.find(room_id).await? else { return Ok(None) };
-        let Ok(id) = event_id(&event, &room) else { return Ok(None) };
-        match self.judge(origin, &room, &id, event).await {
-            Ok(is_new) => Ok(Some(Judged { id, answer: Ok(()), is_new })),
-            Err(error) if failed_here(&error) => Err(error),
+        let room = match self.server.rooms.find(room_id).await {
+            Ok(Some(room)) => room,
+            Ok(None) => return Ok(None),
             Err(error) => {
-                match &error {
-                    Error::Storage(error) => {
-                        tracing::error!(%origin, event = %id, %error, "an event was not accepted")
-                    }
-                    error => tracing::debug!(%origin, event = %id, %error, "an event was not accepted"),
-                }
-                Ok(Some(Judged { id, answer: Err(error.to_string()), is_new: false }))
+                return passed_over(error, origin, "an event of a room that can't be read").map(|()| None);
             }
-        }
+        };
+        let Ok(id) = event_id(&event, &room) else { return Ok(None) };
+        let (answer, is_new) = match self.judge(origin, &room, &id, event).await {
+            Ok(is_new) => (Ok(()), is_new),
+            Err(error) => {
+                let answer = match &error {
+                    // What is wrong here is nobody else's affair.
+                    Error::Storage(_) | Error::Internal(_) => "the event can't be stored".to_owned(),
+                    error => error.to_string(),
+                };
+                passed_over(error, origin, "an event")?;
+                (Err(answer), false)
+            }
+        };
+        Ok(Some(Judged { id, answer, is_new }))
     }
 
     /// Takes an event in and says whether it is new. An error says why it is not accepted, or that this server failed.

@@ -343,9 +343,24 @@ async fn ids_too_long_for_a_database_hold_up_nothing() {
         let of_eve = kept["device_keys"][&eve].as_object().unwrap();
         assert!(of_eve.keys().eq(["A"]), "{kept}");
 
-        let update = json!({
-            "user_id": eve, "device_id": long, "stream_id": 2, "prev_id": [1], "keys": keys(&eve, &long, "k"),
-        });
+        let update = |device: &str, stream: i64| {
+            json!({
+                "user_id": eve, "device_id": device, "stream_id": stream, "prev_id": [stream - 1],
+                "keys": keys(&eve, device, "k"),
+            })
+        };
+        let devices = format!("GET /_matrix/federation/v1/user/devices/{eve}");
+        let whole = json!([{ "device_id": "A", "keys": keys(&eve, "A", "k") }]);
+        stranger.answer(&devices, json!({ "user_id": eve, "stream_id": 1, "devices": whole }));
+        visit.tell("m.device_list_update", update("A", 1)).await;
+        stranger.until_asked(&devices, 1).await;
+        until_devices(&pair, &alice, &eve, &["A"]).await;
+        // It follows what is here.
+        stranger.forgets(&devices);
+        visit.tell("m.device_list_update", update(&long, 2)).await;
+        visit.tell("m.device_list_update", update("B", 3)).await;
+        until_devices(&pair, &alice, &eve, &["A", "B"]).await;
+
         let read = json!({ "data": { "ts": 1, "thread_id": format!("${long}") }, "event_ids": [visit.join] });
         let message = |id: &str, number: i64| {
             json!({
@@ -353,7 +368,6 @@ async fn ids_too_long_for_a_database_hold_up_nothing() {
                 "messages": { &alice.id: { "*": { "number": number } } },
             })
         };
-        visit.tell("m.device_list_update", update).await;
         visit.tell("m.receipt", json!({ &visit.room: { "m.read": { &eve: read } } })).await;
         visit.tell("m.direct_to_device", message(&long, 1)).await;
         visit.tell("m.direct_to_device", message("short", 2)).await;
