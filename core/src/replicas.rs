@@ -3,10 +3,10 @@
 //! A client that was answered by one replica may ask the next one: it must see what was acknowledged to it. So where
 //! others may live, a request begins with a look at the head of the log, one statement that all requests share which
 //! came before it began, and waits until this replica has applied that. A process that knows itself to be alone, and
-//! SQLite always, pays an atomic look at the clock.
+//! SQLite always, pays a look at the clock, and its commits are told to nobody.
 //!
 //! *Being alone* is a lease. Whoever is in touch holds a lock in the database that all share; [`EVERY`] so often a
-//! replica looks whether it could have it alone, and believes so for [`LEASE`]. Who comes and is not alone serves
+//! replica looks whether it could have it alone ([`EVERY_ALONE`] where it could), and believes so for [`LEASE`]. Who comes and is not alone serves
 //! nothing before that time is over. Somebody who was there a moment ago and lost the lock may still be answering, so
 //! for [`GRACE`] after others were seen, and after a start, nobody believes to be alone.
 //!
@@ -25,6 +25,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How often a replica looks at the head and for others, if nothing else tells.
 const EVERY: Duration = Duration::from_millis(250);
+/// The same for one that is alone.
+const EVERY_ALONE: Duration = Duration::from_millis(500);
 /// How long what was seen then counts.
 const LEASE: Duration = Duration::from_secs(1);
 /// How long others count as living after they were last seen.
@@ -194,6 +196,7 @@ impl Replicas {
             loop {
                 let Err(error) = self.keep_touch(log, &hear).await;
                 let lost = self.standing.lock().lost.replace(error.to_string());
+                self.database.alone_until(None);
                 if lost.is_none() {
                     tracing::warn!(%error, "lost touch with the database; trying again");
                 }
@@ -220,7 +223,7 @@ impl Replicas {
         tracing::debug!(after = ?began.elapsed(), "in touch with the database");
         hear(Note::SomeWereMissed);
         loop {
-            let next = Instant::now() + EVERY;
+            let next = Instant::now() + if self.are_there() { EVERY } else { EVERY_ALONE };
             let head = self.confirm(&mut touch).await?.head;
             if head > log.visible() {
                 log.catch_up().await?;
@@ -252,9 +255,12 @@ impl Replicas {
         let confirmed = timeout(LOOK, touch.confirm()).await.map_err(too_slow)??;
         let mut seen = self.standing.lock();
         seen.confirmed = Some(began);
+        let now = Instant::now();
         if !confirmed.alone {
-            seen.others = Instant::now();
+            seen.others = now;
         }
+        let is_alone = now.saturating_duration_since(seen.others) >= GRACE;
+        self.database.alone_until(is_alone.then(|| (began + LEASE).into_std()));
         Ok(confirmed)
     }
 

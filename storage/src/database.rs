@@ -13,9 +13,11 @@ use crate::postgres;
 use crate::sqlite;
 use crate::statement::{Arg, Bulk, Col, Row, Sql, head, placeholders, postgres_arguments};
 use crate::witness::Witness;
+use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, Postgres};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct Database {
     replica: Arc<str>,
     pub(crate) witness: Option<Arc<Witness>>,
     statements: Arc<AtomicU64>,
+    /// Until when nobody else follows what is committed here, if so.
+    alone_until: Arc<Mutex<Option<Instant>>>,
 }
 
 enum Handle {
@@ -67,6 +71,8 @@ pub struct Tx {
     replica: Arc<str>,
     batch: i64,
     witness: Option<Arc<Witness>>,
+    /// Others may follow what is committed here.
+    is_followed: bool,
 }
 
 /// A point inside a transaction to which it can be taken back.
@@ -98,7 +104,7 @@ impl Database {
             Pools::Postgres { .. } => None,
         };
         let replica = replica.into();
-        Ok(Database { pools, replica, witness, statements: Arc::default() })
+        Ok(Database { pools, replica, witness, statements: Arc::default(), alone_until: Arc::default() })
     }
 
     /// True on SQLite, where no other process shares the database.
@@ -109,6 +115,15 @@ impl Database {
     /// This process's name among those that share the database.
     pub fn replica(&self) -> &str {
         &self.replica
+    }
+
+    /// This process knows itself to be alone until a time: its commits are not told to others before that.
+    pub fn alone_until(&self, time: Option<Instant>) {
+        *self.alone_until.lock() = time;
+    }
+
+    fn is_followed(&self) -> bool {
+        self.alone_until.lock().is_none_or(|time| time <= Instant::now())
     }
 
     /// Statements that read a table from end to end so far (SQLite; empty on PostgreSQL). On a table that grows none
@@ -154,7 +169,8 @@ impl Database {
         let mut connection = self.begin().await?;
         let (head, batch) = log::lock_head(&mut connection, &self.replica).await?;
         let (replica, witness) = (self.replica.clone(), self.witness.clone());
-        Ok(Tx { connection, entries: Vec::new(), head, replica, batch: batch + 1, witness })
+        let (batch, is_followed) = (batch + 1, self.is_followed());
+        Ok(Tx { connection, entries: Vec::new(), head, replica, batch, witness, is_followed })
     }
 
     /// Whether the batch that a broken commit belonged to is in the database after all.
@@ -471,7 +487,7 @@ impl Tx {
         let entries = std::mem::take(&mut self.entries);
         log::insert(&mut self, &entries).await?;
         let (replica, batch) = (self.replica.clone(), self.batch);
-        log::move_head(&mut self.connection, head, &replica, batch).await?;
+        log::move_head(&mut self.connection, head, &replica, batch, self.is_followed).await?;
         self.connection.end().await?;
         if let Some(witness) = &self.witness {
             witness.note(head, &entries);

@@ -95,19 +95,20 @@ pub(crate) async fn last_batch(connection: &mut Connection, replica: &str) -> Re
     connection.one(LAST, args![replica]).await?.map_or(Ok(0), |row| row.int(0))
 }
 
-/// Moves the head, notes the batch, and tells the replicas.
+/// Moves the head, notes the batch, and tells the replicas, if there are any that follow.
 pub(crate) async fn move_head(
     connection: &mut Connection,
     pos: i64,
     replica: &str,
     batch: i64,
+    is_followed: bool,
 ) -> Result<()> {
     const NOTE: Sql = Sql::both(
         "INSERT INTO writers(replica, batch) VALUES ($1, $2) \
          ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch",
     );
     connection.write(NOTE, args![replica, batch]).await?;
-    if connection.is_sqlite() {
+    if connection.is_sqlite() || !is_followed {
         return connection.write(Sql::both("UPDATE head SET pos = $1"), args![pos]).await;
     }
     // What an UPDATE returns is computed, as a SELECT in a WITH would not be.
