@@ -32,8 +32,12 @@ mod tls;
 use self::again::Again;
 pub use self::tls::{Certificates, gather_entropy};
 
-/// How long a client may take to send the head of a request, or to finish a TLS handshake.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take to finish a TLS handshake, or to answer a ping.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
+
+/// How long an HTTP/1 connection may be idle, or take for the head of a request. Reverse proxies (nginx 60 s, Caddy 120)
+/// and other servers (120) keep their connections for less: if we closed one first, a request could be on its way to it.
+const IDLE_TIME: Duration = Duration::from_secs(150);
 
 /// How long requests may go on after the server was told to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -144,11 +148,11 @@ impl Connections {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
+            .header_read_timeout(IDLE_TIME)
             .max_buf_size(HTTP1_BUFFER)
             .http2()
             .timer(TokioTimer::new())
-            .keep_alive_interval(Some(HEAD_TIME));
+            .keep_alive_interval(Some(HANDSHAKE_TIME));
         Self { service, http: Arc::new(http), tls, trust_forwarded_for }
     }
 
@@ -164,7 +168,7 @@ impl Connections {
         }
         match self.tls.as_ref().map(|certificates| certificates.acceptor()) {
             None => self.serve_stream(stream, peer, watcher).await,
-            Some(acceptor) => match timeout(HEAD_TIME, acceptor.accept(stream)).await {
+            Some(acceptor) => match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => self.serve_stream(stream, peer, watcher).await,
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),

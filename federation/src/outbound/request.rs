@@ -6,6 +6,7 @@ use super::dns::{Hosts, HttpWellKnown, SystemDns};
 use super::large::{Large, Share};
 use myelin_core::Error;
 use myelin_core::server::Server;
+use reqwest::Method;
 use reqwest::header::{HOST, HeaderValue, USER_AGENT};
 use ruma::api::auth_scheme::{AuthScheme, NoAuthentication};
 use ruma::api::federation::authentication::{ServerSignatures, XMatrixSigningInput};
@@ -298,7 +299,14 @@ impl Client {
             server: to.to_owned(),
             reason: causes(&error.without_url()),
         };
-        let mut response = self.http.execute(request).await.map_err(unreachable)?;
+        // A connection that was kept may be closed by the other side just when it is used again, which says nothing about
+        // that side. Of what is asked by POST some is given once only.
+        let again = if request.method() == Method::POST { None } else { request.try_clone() };
+        let response = match (self.http.execute(request).await, again) {
+            (Err(error), Some(again)) if broke_off(&error) => self.http.execute(again).await,
+            (response, _) => response,
+        };
+        let mut response = response.map_err(unreachable)?;
         let status = response.status().as_u16();
         let mut body = Body { status, bytes: Vec::new(), share: Share::default() };
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -314,6 +322,11 @@ impl Client {
         }
         Ok(body)
     }
+}
+
+/// There was a connection, and no answer came over it.
+fn broke_off(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
 /// An error and what caused it, in one line.

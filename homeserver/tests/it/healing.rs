@@ -2,6 +2,7 @@
 //! fault that `tools/faults` showed; nothing more is said after the fault that would lead a server to what it lacks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::Method;
 use myelin_federation::Federation;
@@ -318,6 +319,31 @@ async fn who_refuses_and_speaks_is_tried_at_once_but_not_over_and_over() {
         // Much less than it would be left alone if it were silent.
         try_after(&pair.one, 7_000);
         stranger.until_asked(send, 6).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_is_no_absence() {
+    each_pair(|pair| async move {
+        let stranger = Stranger::start(54).await;
+        let alice = pair.one.register("alice").await;
+        let send = "PUT /_matrix/federation/v1/send/";
+        let breaks = AtomicBool::new(true);
+        stranger.answers_by(send, move |_| {
+            assert!(!breaks.swap(false, Ordering::Relaxed), "this ends the connection, and no test");
+            json!({ "pdus": {} })
+        });
+        to_device(&pair.one, &alice, &stranger.user("eve"), 1).await;
+        stranger.until_asked(send, 2).await;
+        assert!(
+            !pair
+                .one
+                .federations
+                .iter()
+                .flatten()
+                .any(|federation| { federation.client.backoff.has_failed(&stranger.name) })
+        );
     })
     .await;
 }
