@@ -26,7 +26,8 @@ pub const MAX_PDU_BYTES: usize = 65_535;
 /// The longest event type, state key, sender, room id or event id, in bytes.
 pub const MAX_FIELD_BYTES: usize = 255;
 
-/// Whether a text can be an id or a name. Nothing has a longer one, and PostgreSQL can't index it, nor store U+0000.
+/// Whether a text can be the id of an event or of a key, or the name of a relation: PostgreSQL can't index what is much
+/// longer than any of these is, nor store U+0000.
 pub fn can_be_id(text: &str) -> bool {
     text.len() <= MAX_FIELD_BYTES && !text.contains('\0')
 }

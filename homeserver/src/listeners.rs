@@ -32,7 +32,7 @@ mod tls;
 use self::again::Again;
 pub use self::tls::{Certificates, gather_entropy};
 
-/// How long a client may take to finish a TLS handshake, or to answer a ping.
+/// How long a client may take to finish a TLS handshake, and how often HTTP/2 clients are asked whether they are there.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 
 /// How long an HTTP/1 connection may be idle, or take for the head of a request. Reverse proxies (nginx 60 s, Caddy 120)

@@ -9,6 +9,7 @@ mod snapshot;
 pub use self::snapshot::Snapshot;
 use crate::cache::{Cache, Caches, Weight};
 use crate::error::{Error, Result};
+use crate::events::can_be_id;
 use crate::events::pdu::Pdu;
 use crate::log::Reader;
 use crate::rooms::append::Queue;
@@ -322,7 +323,8 @@ impl Rooms {
         for id in event_ids {
             match self.event_pks.get(id) {
                 Some(pk) => pks.push(pk),
-                None => missing.push(id.as_str()),
+                None if can_be_id(id.as_str()) => missing.push(id.as_str()),
+                None => {}
             }
         }
         if !missing.is_empty() {
@@ -337,6 +339,9 @@ impl Rooms {
     pub async fn find_event(&self, event_id: &EventId) -> Result<Option<i64>> {
         if let Some(pk) = self.event_pks.get(event_id) {
             return Ok(Some(pk));
+        }
+        if !can_be_id(event_id.as_str()) {
+            return Ok(None);
         }
         let found = events::find(&mut self.database.read().await?, &[event_id.as_str()]).await?;
         let pk = found.first().map(|(_, pk)| *pk);

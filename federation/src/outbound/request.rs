@@ -324,7 +324,7 @@ impl Client {
     }
 }
 
-/// There was a connection, and no answer came over it.
+/// There was a connection, and nothing that is an answer came over it.
 fn broke_off(error: &reqwest::Error) -> bool {
     error.is_request() && !error.is_connect() && !error.is_timeout()
 }

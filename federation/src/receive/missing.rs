@@ -110,12 +110,11 @@ impl Source<'_> {
             }
         }
         let ids: Vec<OwnedEventId> = sent.keys().cloned().collect();
-        let here = self.federation.server.rooms.events_by_ids(&ids).await?;
-        let stands = |id: &OwnedEventId| here.get(id).is_some_and(|event| event.flags & OUTLIER == 0);
+        let standing = self.standing(&ids).await?;
         let mut gap = Vec::new();
         let mut next: Vec<OwnedEventId> = missing.to_vec();
         while let Some(id) = next.pop() {
-            if stands(&id) {
+            if standing.contains(&id) {
                 continue;
             }
             if let Some(event) = sent.remove(&id) {
@@ -124,6 +123,30 @@ impl Source<'_> {
             }
         }
         Ok(gap)
+    }
+
+    /// Those of the events that have a place in the room here.
+    async fn standing(&self, ids: &[OwnedEventId]) -> Result<HashSet<OwnedEventId>> {
+        let rooms = &self.federation.server.rooms;
+        if let Ok(here) = rooms.events_by_ids(ids).await {
+            return Ok(here
+                .into_iter()
+                .filter(|(_, event)| event.flags & OUTLIER == 0)
+                .map(|(id, _)| id)
+                .collect());
+        }
+        // Where one can't be read it is here all the same.
+        let mut standing = HashSet::new();
+        for id in ids {
+            let stands = match rooms.event_by_id(id).await {
+                Ok(event) => event.is_some_and(|event| event.flags & OUTLIER == 0),
+                Err(error) => passed_over(error, self.from, "a damaged event").map(|()| true)?,
+            };
+            if stands {
+                standing.insert(id.clone());
+            }
+        }
+        Ok(standing)
     }
 
     /// The states after events that are not here.

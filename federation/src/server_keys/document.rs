@@ -53,16 +53,14 @@ pub fn check(server: &ServerName, json: &str) -> Result<Checked, String> {
     if keys.verify_keys.len() + keys.old_verify_keys.len() > MOST_KEYS {
         return Err(format!("it has more than {MOST_KEYS} keys"));
     }
-    let mut ids = keys.verify_keys.keys().chain(keys.old_verify_keys.keys());
-    if !ids.all(|id| can_be_id(id.as_str())) {
-        return Err("a key has an id that can't be stored".to_owned());
-    }
-    let set: PublicKeySet = keys.verify_keys.into_iter().map(|(id, key)| (id.to_string(), key.key)).collect();
+    let current = keys.verify_keys.into_iter().filter(|(id, _)| can_be_id(id.as_str()));
+    let set: PublicKeySet = current.map(|(id, key)| (id.to_string(), key.key)).collect();
     if set.is_empty() {
         return Err("it has no keys".to_owned());
     }
     signed_by(server.as_str(), &set, &object)?;
-    let old = keys.old_verify_keys.into_iter().map(|(id, old)| KeyRow {
+    let old = keys.old_verify_keys.into_iter().filter(|(id, _)| can_be_id(id.as_str()));
+    let old = old.map(|(id, old)| KeyRow {
         key_id: id.to_string(),
         public_key: old.key.encode(),
         valid_until_ts: i64::from(old.expired_ts.0),
