@@ -127,6 +127,11 @@ impl Replicas {
         self.standing() != Standing::Alone
     }
 
+    /// Whether there may be others at any moment.
+    pub fn can_be(&self) -> bool {
+        !self.database.is_sqlite()
+    }
+
     /// Returns when everything is applied here that was acknowledged anywhere before this was called.
     ///
     /// # Errors

@@ -116,10 +116,14 @@ impl Federation {
         event: CanonicalJsonObject,
     ) -> Result<Option<CanonicalJsonObject>> {
         let Some(event) = self.joining.settled(room_id, from, event).await else { return Ok(None) };
-        if !self.joining.elsewhere.is_joined(room_id) || self.is_in(room_id).await? {
+        if !self.joining.elsewhere.is_joined(room_id) {
             return Ok(Some(event));
         }
-        Ok(self.joining.elsewhere.settled(room_id, from, event).await)
+        match self.is_in(room_id).await {
+            Ok(false) => Ok(self.joining.elsewhere.settled(room_id, from, event).await),
+            Err(error) if failed_here(&error) => Err(error),
+            Ok(true) | Err(_) => Ok(Some(event)),
+        }
     }
 
     async fn is_in(&self, room_id: &RoomId) -> Result<bool> {

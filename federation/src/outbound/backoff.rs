@@ -56,6 +56,8 @@ struct Known {
     number: u64,
     /// Changes of the table so far, as far as they were heard of.
     changes: u64,
+    /// How often the whole table was read.
+    readings: u64,
 }
 
 /// What this process has found out about a server.
@@ -64,6 +66,8 @@ struct Finding {
     /// How it is away, if it is.
     row: Option<Failing>,
     stage: Stage,
+    /// The readings before it.
+    readings: u64,
 }
 
 /// How far a finding has come.
@@ -89,7 +93,7 @@ impl Known {
     /// Something was found out about a server, which has to be written down; gives its number.
     fn found(&mut self, name: &ServerName, row: Option<Failing>) -> u64 {
         self.number += 1;
-        let finding = Finding { number: self.number, row, stage: Stage::UnderWay };
+        let finding = Finding { number: self.number, row, stage: Stage::UnderWay, readings: self.readings };
         self.findings.insert(name.to_owned(), finding);
         self.number
     }
@@ -108,7 +112,8 @@ impl Known {
         let Some(finding) = self.findings.get_mut(name).filter(|finding| finding.number == number) else {
             return;
         };
-        if is_told {
+        // Where the table was read since, that may be because the note was missed.
+        if is_told && finding.readings == self.readings {
             finding.stage = Stage::Written;
         } else if let Some(finding) = self.findings.remove(name) {
             self.changed(name.to_owned(), finding.row);
@@ -119,6 +124,12 @@ impl Known {
         if let Some(finding) = self.findings.get_mut(name).filter(|finding| finding.number == number) {
             finding.stage = Stage::Refused;
         }
+    }
+
+    /// What is to be written about a server, if that has not been done.
+    fn to_write(&self, name: &ServerName) -> Option<(u64, Option<Failing>)> {
+        let newest = self.findings.get(name).filter(|finding| finding.stage != Stage::Written)?;
+        Some((newest.number, newest.row.clone()))
     }
 
     /// Findings that are in the table, with their numbers.
@@ -142,6 +153,7 @@ impl Known {
             }
         }
         self.changes += 1;
+        self.readings += 1;
         self.table = table;
         before.sort_unstable();
         before.dedup();
@@ -228,18 +240,15 @@ impl Backoff {
             let (findings, about) = (known.clone(), name.clone());
             let written = commit.run(move |tx| {
                 Box::pin(async move {
-                    // The newest: commits need not come in the order of what was found.
-                    let newest = findings
-                        .lock()
-                        .findings
-                        .get(&about)
-                        .map(|newest| (newest.number, newest.row.clone()));
+                    // The newest, once: commits need not come in the order of what was found.
+                    let newest = findings.lock().to_write(&about);
                     let Some((number, row)) = newest else { return Ok(None) };
                     match &row {
                         Some(row) => destinations::put_failing(tx, row).await?,
                         None => destinations::answers(tx, about.as_str()).await?,
                     }
-                    let is_told = replicas.are_there();
+                    // Not only where others are there now: one may come while this is committed.
+                    let is_told = replicas.can_be();
                     if is_told {
                         let who = format!("{own} {number}");
                         let text = row.map_or_else(|| back(&who, &about), |row| away(&who, &row));

@@ -118,14 +118,18 @@ impl Elsewhere {
 }
 
 impl Federation {
-    /// Tells the other replicas, if there are any, that this one joins a room.
+    /// Tells the other replicas that this one joins a room, as long as what is given lives.
     pub(crate) fn announce_join(&self, room_id: &RoomId) -> Option<Announced> {
         let server = self.server.clone();
-        server.replicas.are_there().then(|| {
+        server.replicas.can_be().then(|| {
             let name = format!("{} {room_id}", self.joining.elsewhere.own);
             let tell = {
                 let (server, note) = (server.clone(), format!("joining {name}"));
-                move || server.replicas.tell(note.clone())
+                move || {
+                    if server.replicas.are_there() {
+                        server.replicas.tell(note.clone());
+                    }
+                }
             };
             tell();
             let again = tokio::spawn(async move {
@@ -171,5 +175,32 @@ impl Federation {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use myelin_core::ports::SystemRandom;
+
+    #[test]
+    fn a_room_is_joined_until_the_last_replica_has_ended_or_said_nothing_for_long() {
+        let elsewhere = Elsewhere::new(&SystemRandom);
+        let room = OwnedRoomId::try_from("!r:x.example").unwrap();
+        assert!(elsewhere.joins("a", room.clone()).is_some());
+        assert!(elsewhere.joins("a", room.clone()).is_none(), "it says so again");
+        assert!(elsewhere.joins("b", room.clone()).is_none());
+        let from = ServerName::parse("x.example").unwrap();
+        if let Some(entry) = elsewhere.rooms.lock().get_mut(&room) {
+            hold(&mut entry.held, &from, CanonicalJsonObject::new());
+        }
+        assert!(elsewhere.forget(&room, |by, _| by == "a").is_ok());
+        assert!(elsewhere.is_joined(&room));
+        let now = Instant::now();
+        assert!(elsewhere.forget(&room, |_, until| until <= now).is_ok());
+        let later = now + COUNTS + AGAIN;
+        assert_eq!(elsewhere.forget(&room, |_, until| until <= later).unwrap_err().len(), 1);
+        assert!(!elsewhere.is_joined(&room));
+        assert!(elsewhere.forget(&room, |_, _| true).unwrap_err().is_empty());
     }
 }
