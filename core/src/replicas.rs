@@ -6,9 +6,9 @@
 //! SQLite always, pays a look at the clock, and its commits are told to nobody.
 //!
 //! *Being alone* is a lease. Whoever is in touch holds a lock in the database that all share; [`EVERY`] so often a
-//! replica looks whether it could have it alone ([`EVERY_ALONE`] where it could), and believes so for [`LEASE`]. Who comes and is not alone serves
-//! nothing before that time is over. Somebody who was there a moment ago and lost the lock may still be answering, so
-//! for [`GRACE`] after others were seen, and after a start, nobody believes to be alone.
+//! replica looks whether it could have it alone ([`EVERY_ALONE`] where it could), and believes so for [`LEASE`]. Who
+//! comes and is not alone serves nothing before that time is over. Somebody who was there a moment ago and lost the lock
+//! may still be answering, so for [`GRACE`] after others were seen, and after a start, nobody believes to be alone.
 //!
 //! *Being ready*: who has lost the connection that hears of the others serves nothing until it has a new one.
 
@@ -81,6 +81,14 @@ struct Seen {
     others: Instant,
 }
 
+impl Seen {
+    /// Until when this replica may believe to be alone, if so.
+    fn alone_until(&self, now: Instant) -> Option<Instant> {
+        let are_gone = now.saturating_duration_since(self.others) >= GRACE;
+        self.confirmed.filter(|_| are_gone).map(|at| at + LEASE)
+    }
+}
+
 /// How this process stands to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -114,11 +122,9 @@ impl Replicas {
         if seen.lost.is_some() {
             return Standing::Lost;
         }
-        let is_fresh = seen.confirmed.is_some_and(|at| now.saturating_duration_since(at) < LEASE);
-        if is_fresh && now.saturating_duration_since(seen.others) >= GRACE {
-            Standing::Alone
-        } else {
-            Standing::Shared
+        match seen.alone_until(now).is_some_and(|time| now < time) {
+            true => Standing::Alone,
+            false => Standing::Shared,
         }
     }
 
@@ -264,8 +270,7 @@ impl Replicas {
         if !confirmed.alone {
             seen.others = now;
         }
-        let is_alone = now.saturating_duration_since(seen.others) >= GRACE;
-        self.database.alone_until(is_alone.then(|| (began + LEASE).into_std()));
+        self.database.alone_until(seen.alone_until(now).map(Instant::into_std));
         Ok(confirmed)
     }
 

@@ -51,8 +51,14 @@ fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// Text of a client that goes into a column of its own: bounded, and without U+0000, which PostgreSQL cannot store.
-fn check_text(name: &str, text: &str, most: usize) -> Result<()> {
+/// Longest device id, device name and other id that has no limit of its own, in bytes.
+pub const LONGEST_TEXT: usize = 512;
+
+/// Text from outside that goes into a column of its own: bounded, and without U+0000, which PostgreSQL cannot store.
+///
+/// # Errors
+/// M_INVALID_PARAM with the text's name.
+pub fn check_text(name: &str, text: &str, most: usize) -> Result<()> {
     if text.contains('\0') {
         return Err(Error::InvalidParam(format!("{name} must not contain U+0000")));
     }

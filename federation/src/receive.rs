@@ -21,9 +21,6 @@ use ruma::{OwnedEventId, OwnedRoomId, ServerName};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
-/// Bytes of an id that is no event's and no user's, and has no other limit.
-const LONGEST_ID: usize = 512;
-
 /// Events of another server, as they came.
 pub(crate) fn parse_all(events: &[Box<RawValue>]) -> Vec<CanonicalJsonObject> {
     events.iter().filter_map(|event| canonical::parse(event.get()).ok()).collect()
@@ -146,12 +143,4 @@ pub(crate) async fn state_before(
 /// The id of an event.
 pub(crate) fn event_id(event: &CanonicalJsonObject, room: &Room) -> Result<OwnedEventId> {
     hashes::event_id(event, &room.rules).map_err(|error| Error::bad_json(error.to_string()))
-}
-
-/// One of the databases takes no longer ones, and nobody needs them.
-pub(crate) fn check_id(id: &str) -> Result<()> {
-    match id.len() > LONGEST_ID {
-        true => Err(Error::InvalidParam(format!("an id is longer than {LONGEST_ID} bytes"))),
-        false => Ok(()),
-    }
 }

@@ -15,6 +15,7 @@ use super::query::{self, Answer, Wanted};
 use super::{object, text};
 use crate::error::Result;
 use crate::server::Server;
+use crate::users::{LONGEST_TEXT, check_text};
 use myelin_storage::Tx;
 use myelin_storage::keys::cross_signing::CrossSigningRow;
 use myelin_storage::keys::device_keys::DeviceKeysRow;
@@ -30,8 +31,6 @@ use std::collections::{HashMap, HashSet};
 const MOST_DEVICES: usize = 1_000;
 /// Bytes of keys of one device that are kept.
 const LONGEST_KEYS: usize = 64 << 10;
-/// Bytes of the id of a device that is kept, and of a name.
-const LONGEST_TEXT: usize = 512;
 
 /// A whole list, as its server tells it.
 #[derive(Debug, Default)]
@@ -300,7 +299,7 @@ fn device(
     display_name: Option<String>,
     keys: &RawValue,
 ) -> Option<DeviceKeysRow> {
-    let is_good = |text: &str| text.len() <= LONGEST_TEXT && !text.contains('\0');
+    let is_good = |text: &str| check_text("a device's id or name", text, LONGEST_TEXT).is_ok();
     if keys.get().len() > LONGEST_KEYS || !is_good(id.as_str()) {
         return None;
     }

@@ -1,7 +1,6 @@
 //! A user's devices.
 
-use super::check_text;
-use super::sessions::LONGEST_TEXT;
+use super::{LONGEST_TEXT, check_text};
 use crate::error::{Error, Result};
 use crate::server::Server;
 use myelin_storage::Tx;

@@ -7,7 +7,7 @@
 //! A refresh gives a *fresh* pair. The pair before stays valid until the fresh one is first used, since the answer may
 //! have been lost; then the older tokens of the device go.
 
-use super::{check_text, hash};
+use super::{LONGEST_TEXT, check_text, hash};
 use crate::cache::{Cache as Map, Caches, Weight};
 use crate::error::{Error, Result};
 use crate::log::Reader;
@@ -31,8 +31,6 @@ const REFRESH_TOKEN_MS: i64 = 90 * 24 * 3_600 * 1_000;
 pub const LOGIN_TOKEN_MS: i64 = 2 * 60 * 1_000;
 /// A device's last use is noted this often at most.
 const SEEN_EVERY_MS: i64 = 3_600 * 1_000;
-/// Longest device id and device name in bytes.
-pub(super) const LONGEST_TEXT: usize = 512;
 
 /// Whom an access token stands for.
 #[derive(Clone, Debug)]

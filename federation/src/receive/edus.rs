@@ -1,12 +1,13 @@
 //! EDUs of other servers. What they say about other servers' users is ignored, as is what is not known.
 
-use super::{check_id, passed_over};
+use super::passed_over;
 use crate::Federation;
 use myelin_core::keys::remote_device_lists::{self, Update};
 use myelin_core::presence::State;
 use myelin_core::rooms::receipts::Audience;
 use myelin_core::rooms::visibility::Membership;
 use myelin_core::to_device;
+use myelin_core::users::{LONGEST_TEXT, check_text};
 use myelin_core::{Error, Result};
 use ruma::api::federation::transactions::edu::{
     DeviceListUpdateContent, DirectDeviceContent, Edu, PresenceContent, ReceiptContent, ReceiptData,
@@ -146,13 +147,13 @@ impl Federation {
             ReceiptThread::Main => "main".to_owned(),
             other => other.as_str().unwrap_or_default().to_owned(),
         };
-        check_id(&thread)?;
+        check_text("thread_id", &thread, LONGEST_TEXT)?;
         let Some(event_id) = data.event_ids.last() else { return Ok(()) };
         self.server.read(&room, user_pk, Audience::Public, thread, event_id).await
     }
 
     async fn to_device_edu(&self, message: DirectDeviceContent) -> Result<()> {
-        check_id(message.message_id.as_str())?;
+        check_text("message_id", message.message_id.as_str(), LONGEST_TEXT)?;
         let mut messages = to_device::Messages::new();
         for (user, devices) in message.messages {
             if self.server.is_local(&user) {

@@ -4,11 +4,12 @@
 //! through it again could give another one; one whose first attempt is still under way waits for it. Each event is
 //! judged by itself, and its failure is told by its id.
 
-use super::{check_id, event_id, passed_over, room_of, text};
+use super::{event_id, passed_over, room_of, text};
 use crate::Federation;
 use myelin_core::events::canonical;
 use myelin_core::rooms::append::receive::{Received, ToldBy};
 use myelin_core::rooms::cache::Room;
+use myelin_core::users::{LONGEST_TEXT, check_text};
 use myelin_core::{Error, Result};
 use myelin_storage::changes::Changes;
 use myelin_storage::transaction_ids;
@@ -47,7 +48,7 @@ impl Federation {
                 "a transaction has at most {MOST_PDUS} events and {MOST_EDUS} EDUs"
             )));
         }
-        check_id(request.transaction_id.as_str())?;
+        check_text("the transaction id", request.transaction_id.as_str(), LONGEST_TEXT)?;
         let scope = format!("send/{origin}");
         let id = request.transaction_id.to_string();
         // One at a time from a server, so that a repeated one waits for the first.

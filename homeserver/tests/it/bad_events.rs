@@ -7,11 +7,7 @@ use serde_json::{Value, json};
 use crate::pair::each_pair;
 use crate::stranger::Stranger;
 use crate::support::ok;
-use crate::visit::Visit;
-
-fn open() -> Value {
-    json!({ "preset": "public_chat", "room_version": "11" })
-}
+use crate::visit::{Visit, meeting, open};
 
 fn say(text: &str) -> Value {
     json!({ "msgtype": "m.text", "body": text })
@@ -57,9 +53,7 @@ async fn events_are_of_their_room_and_of_their_size() {
 async fn malformed_events_harm_nobody_but_themselves() {
     each_pair(|pair| async move {
         let stranger = Stranger::start(22).await;
-        let alice = pair.one.register("alice").await;
-        let room = pair.one.create_room(&alice, open()).await;
-        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        let (_, visit) = meeting(&pair, &stranger).await;
         let (_, whole) = visit.event("m.room.message", None, say("x"), &[&visit.join], 1);
         let mut broken: Vec<Value> = vec![json!(null), json!("event"), json!(7), json!([]), json!({})];
         for field in [
@@ -96,9 +90,8 @@ async fn malformed_events_harm_nobody_but_themselves() {
 async fn questions_to_a_server_that_never_tells_all_come_to_an_end() {
     each_pair(|pair| async move {
         let stranger = Stranger::start(23).await;
-        let alice = pair.one.register("alice").await;
-        let room = pair.one.create_room(&alice, open()).await;
-        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        let (alice, visit) = meeting(&pair, &stranger).await;
+        let room = visit.room.clone();
         // Each event is judged by one before it, and there is always one more.
         let state = |kind: &str| visit.state_id(&format!("m.room.{kind}"), "");
         let fixed = [state("create"), state("power_levels"), state("join_rules")];
@@ -142,9 +135,8 @@ async fn questions_to_a_server_that_never_tells_all_come_to_an_end() {
 async fn names_too_long_for_a_database_split_no_room() {
     each_pair(|pair| async move {
         let stranger = Stranger::start(53).await;
-        let alice = pair.one.register("alice").await;
-        let room = pair.one.create_room(&alice, open()).await;
-        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        let (alice, visit) = meeting(&pair, &stranger).await;
+        let room = visit.room.clone();
         // They can't be packed into less.
         let long = random_text(&SystemRandom, 6_000);
         let far = format!("${long}");
@@ -170,9 +162,8 @@ async fn names_too_long_for_a_database_split_no_room() {
 async fn a_thousand_branches_are_drawn_together() {
     each_pair(|pair| async move {
         let stranger = Stranger::start(24).await;
-        let alice = pair.one.register("alice").await;
-        let room = pair.one.create_room(&alice, open()).await;
-        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        let (alice, visit) = meeting(&pair, &stranger).await;
+        let room = visit.room.clone();
         for batch in 0..20 {
             let events: Vec<Value> = (0..50)
                 .map(|n| {

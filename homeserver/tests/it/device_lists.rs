@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::pair::{Pair, each_pair};
 use crate::stranger::Stranger;
 use crate::support::{User, ok, refused};
-use crate::visit::Visit;
+use crate::visit::{Visit, meeting};
 
 const QUERY: &str = "POST /_matrix/federation/v1/user/keys/query";
 
@@ -21,15 +21,6 @@ fn keys(user: &str, device: &str, key: &str) -> Value {
         "keys": { format!("curve25519:{device}"): key, format!("ed25519:{device}"): key },
         "signatures": { user: { format!("ed25519:{device}"): "sig" } },
     })
-}
-
-/// A stranger whose user Eve is in a room with Alice.
-async fn meeting<'a>(pair: &Pair, stranger: &'a Stranger) -> (User, Visit<'a>) {
-    let alice = pair.one.register("alice").await;
-    let wish = json!({ "preset": "public_chat", "room_version": "11" });
-    let room = pair.one.create_room(&alice, wish).await;
-    let visit = Visit::join(stranger, &pair.one.name(), &room, "eve").await;
-    (alice, visit)
 }
 
 /// What Alice gets when she asks for somebody's keys.

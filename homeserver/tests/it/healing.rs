@@ -154,14 +154,21 @@ async fn a_message_that_could_not_be_stored_comes_again() {
 
 /// Waits until a server has asked another in vain, which refused, and leaves it alone for a while.
 async fn until_waiting(setup: &Setup, name: &str) {
+    until("a server refused something", || {
+        setup.federations.iter().flatten().any(|federation| federation.sender.waits_for(name))
+    })
+    .await;
+}
+
+/// Waits until something is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..400 {
-        let federations = setup.federations.iter().flatten();
-        if federations.into_iter().any(|federation| federation.sender.waits_for(name)) {
+        if is_so() {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
-    panic!("{name} refused nothing");
+    panic!("it never was so that {what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,13 +214,10 @@ async fn until_left_alone(setup: &Setup, name: &str) {
 }
 
 async fn until_all(setup: &Setup, knows: impl Fn(&Federation) -> bool) {
-    for _ in 0..400 {
-        if setup.federations.iter().flatten().all(|federation| knows(federation)) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-    }
-    panic!("not all know how a server is");
+    until("all know how a server is", || {
+        setup.federations.iter().flatten().all(|federation| knows(federation))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

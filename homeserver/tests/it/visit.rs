@@ -7,8 +7,9 @@ use ruma::canonical_json::CanonicalJsonObject;
 use ruma::room_version_rules::RoomVersionRules;
 use serde_json::{Value, json};
 
+use crate::pair::Pair;
 use crate::stranger::Stranger;
-use crate::support::ok;
+use crate::support::{User, ok};
 
 /// The stranger's view of a room of version 11.
 pub struct Visit<'a> {
@@ -136,4 +137,17 @@ fn sign(stranger: &Stranger, rules: &RoomVersionRules, event: Value) -> (String,
     stranger.key.hash_and_sign(&stranger.name, &mut event, rules).unwrap();
     let event = serde_json::to_value(event).unwrap();
     (id(rules, &event), event)
+}
+
+/// A stranger whose user Eve is in a room with Alice.
+pub async fn meeting<'a>(pair: &Pair, stranger: &'a Stranger) -> (User, Visit<'a>) {
+    let alice = pair.one.register("alice").await;
+    let room = pair.one.create_room(&alice, open()).await;
+    let visit = Visit::join(stranger, &pair.one.name(), &room, "eve").await;
+    (alice, visit)
+}
+
+/// How a room is made of which there are visits.
+pub fn open() -> Value {
+    json!({ "preset": "public_chat", "room_version": "11" })
 }

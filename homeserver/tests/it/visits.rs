@@ -6,13 +6,7 @@ use serde_json::{Value, json};
 use crate::pair::each_pair;
 use crate::stranger::Stranger;
 use crate::support::{ok, refused};
-use crate::visit::Visit;
-
-const OPEN: &str = r#"{ "preset": "public_chat", "room_version": "11" }"#;
-
-fn open() -> Value {
-    serde_json::from_str(OPEN).unwrap()
-}
+use crate::visit::{Visit, meeting, open};
 
 fn say(text: &str) -> Value {
     json!({ "msgtype": "m.text", "body": text })
@@ -22,9 +16,8 @@ fn say(text: &str) -> Value {
 async fn who_pushes_an_event_must_have_what_it_follows() {
     each_pair(|pair| async move {
         let stranger = Stranger::start(11).await;
-        let alice = pair.one.register("alice").await;
-        let room = pair.one.create_room(&alice, open()).await;
-        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        let (alice, visit) = meeting(&pair, &stranger).await;
+        let room = visit.room.clone();
         let (hidden, _) = visit.event("m.room.message", None, say("hidden"), &[&visit.join], 1);
         let (id, event) = visit.event("m.room.message", None, say("shown"), &[&hidden], 2);
         for missing in [json!({ "events": [] }), json!({})] {
@@ -51,9 +44,8 @@ async fn who_pushes_an_event_must_have_what_it_follows() {
 async fn behind_a_gap_the_state_is_asked_for_and_the_timeline_begins_anew() {
     each_pair(|pair| async move {
         let stranger = Stranger::start(12).await;
-        let alice = pair.one.register("alice").await;
-        let room = pair.one.create_room(&alice, open()).await;
-        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        let (alice, visit) = meeting(&pair, &stranger).await;
+        let room = visit.room.clone();
         let since = pair.one.since(&alice).await;
         pair.one.say(&alice, &room, "before the gap").await;
         // Each of Eve's names is allowed by the one before. The second is not to be had.
@@ -141,9 +133,8 @@ async fn what_a_server_may_not_see_it_gets_redacted() {
 async fn older_forms_are_answered_in_a_list() {
     each_pair(|pair| async move {
         let stranger = Stranger::start(14).await;
-        let alice = pair.one.register("alice").await;
-        let room = pair.one.create_room(&alice, open()).await;
-        let visit = Visit::join(&stranger, &pair.one.name(), &room, "eve").await;
+        let (alice, visit) = meeting(&pair, &stranger).await;
+        let room = visit.room.clone();
         let (id, event) = visit.event("m.room.message", None, say("no member event"), &[&visit.join], 1);
         for form in ["v1/send_join", "v2/send_join", "v1/send_leave", "v2/send_leave", "v1/send_knock"] {
             let path = format!("/_matrix/federation/{form}/{room}/{id}");
